@@ -1,0 +1,331 @@
+package kyc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/nyaruka/phonenumbers"
+)
+
+// Personal data has types of its own. They do not print: every formatter, JSON and slog see
+// "[REDACTED]". The value leaves in two ways only: Reveal, which a reviewer can search for, and
+// MarshalGQLContext, which masks it unless the reader's token carries pii:read. Forgetting
+// something therefore hides data instead of leaking it.
+const redacted = "[REDACTED]"
+
+type personal struct{ value string }
+
+// Reveal gives the value. Callers are the store's rows and the providers' wire structs.
+func (p personal) Reveal() string { return p.value }
+
+// Empty reports whether there is no value.
+func (p personal) Empty() bool { return p.value == "" }
+
+func (personal) String() string               { return redacted }
+func (personal) GoString() string             { return redacted }
+func (personal) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (personal) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (personal) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (personal) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// These two reach the caller as BAD_USER_INPUT: the scalar itself cannot be what was sent.
+var (
+	errNotAString = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a string"}
+	errNotAnInt64 = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a 64-bit integer"}
+)
+
+func (p *personal) unmarshal(v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return errNotAString
+	}
+	p.value = s
+	return nil
+}
+
+// marshal writes the value for readers with pii:read and its mask for all others.
+func (p personal) marshal(ctx context.Context, w io.Writer, mask func(string) string) error {
+	s := p.value
+	if !CallerFrom(ctx).Can(PIIRead) {
+		s = mask(s)
+	}
+	return writeJSONString(w, s)
+}
+
+func writeJSONString(w io.Writer, s string) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+type (
+	// Name is a person's name.
+	Name struct{ personal }
+	// DocumentNumber is a CPF. In a stored Person it is eleven digits without punctuation; in an input it
+	// is whatever was received.
+	DocumentNumber struct{ personal }
+	// EmailAddress is an e-mail address.
+	EmailAddress struct{ personal }
+	// PhoneNumber is a phone number, E.164 once normalised.
+	PhoneNumber struct{ personal }
+	// Date is a calendar date (YYYY-MM-DD once normalised). Every date of the schema is a birthday, so
+	// dates are personal. The scalar takes any string: whether it is a date is decided together with all
+	// other fields, so that one answer names every wrong one.
+	Date struct{ personal }
+	// PersonalText is personal text of no special form: a street, an occupation, an address of a device.
+	PersonalText struct{ personal }
+)
+
+// NewName and its siblings wrap a value as it is.
+func NewName(s string) Name { return Name{personal{s}} }
+
+// NewDocumentNumber wraps a value as it is; [ParseCPF] normalises one.
+func NewDocumentNumber(s string) DocumentNumber { return DocumentNumber{personal{s}} }
+
+// NewEmailAddress wraps a value as it is.
+func NewEmailAddress(s string) EmailAddress { return EmailAddress{personal{s}} }
+
+// NewPhoneNumber wraps a value as it is.
+func NewPhoneNumber(s string) PhoneNumber { return PhoneNumber{personal{s}} }
+
+// NewDate wraps a value as it is.
+func NewDate(s string) Date { return Date{personal{s}} }
+
+// NewPersonalText wraps a value as it is.
+func NewPersonalText(s string) PersonalText { return PersonalText{personal{s}} }
+
+// The GraphQL methods are spelled out on every type because gqlgen does not see promoted ones.
+
+func (n *Name) UnmarshalGQLContext(_ context.Context, v any) error           { return n.unmarshal(v) }
+func (d *DocumentNumber) UnmarshalGQLContext(_ context.Context, v any) error { return d.unmarshal(v) }
+func (e *EmailAddress) UnmarshalGQLContext(_ context.Context, v any) error   { return e.unmarshal(v) }
+func (p *PhoneNumber) UnmarshalGQLContext(_ context.Context, v any) error    { return p.unmarshal(v) }
+func (d *Date) UnmarshalGQLContext(_ context.Context, v any) error           { return d.unmarshal(v) }
+func (t *PersonalText) UnmarshalGQLContext(_ context.Context, v any) error   { return t.unmarshal(v) }
+
+func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return n.marshal(ctx, w, maskName)
+}
+
+func (d DocumentNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return d.marshal(ctx, w, maskDocument)
+}
+
+func (e EmailAddress) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return e.marshal(ctx, w, maskEmail)
+}
+
+func (p PhoneNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return p.marshal(ctx, w, maskPhone)
+}
+
+func (d Date) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return d.marshal(ctx, w, maskDate)
+}
+
+func (t PersonalText) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	return t.marshal(ctx, w, maskText)
+}
+
+// Cents is an amount of money in cents of BRL. It is personal: masked it is null, and it does not print.
+type Cents struct{ value int64 }
+
+// NewCents wraps an amount.
+func NewCents(v int64) Cents { return Cents{v} }
+
+// Reveal gives the amount.
+func (c Cents) Reveal() int64 { return c.value }
+
+func (Cents) String() string               { return redacted }
+func (Cents) GoString() string             { return redacted }
+func (Cents) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Cents) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Cents) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (Cents) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalGQLContext takes the number types GraphQL literals and JSON variables arrive as.
+func (c *Cents) UnmarshalGQLContext(_ context.Context, v any) error {
+	switch v := v.(type) {
+	case int64:
+		c.value = v
+	case int:
+		c.value = int64(v)
+	case json.Number:
+		n, err := v.Int64()
+		if err != nil {
+			return errNotAnInt64
+		}
+		c.value = n
+	default:
+		return errNotAnInt64
+	}
+	return nil
+}
+
+// MarshalGQLContext writes the number, or null for readers without pii:read.
+func (c Cents) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if !CallerFrom(ctx).Can(PIIRead) {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d", c.value)
+	return err
+}
+
+// UUID is an id in the 36-character form. Like Date, the scalar takes any string and validation says
+// whether it is one.
+type UUID string
+
+// UnmarshalGQLContext takes any string.
+func (u *UUID) UnmarshalGQLContext(_ context.Context, v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return errNotAString
+	}
+	*u = UUID(s)
+	return nil
+}
+
+// MarshalGQLContext writes the id as it is.
+func (u UUID) MarshalGQLContext(_ context.Context, w io.Writer) error {
+	return writeJSONString(w, string(u))
+}
+
+// JSON is a JSON document kept byte for byte.
+type JSON json.RawMessage
+
+// UnmarshalGQLContext keeps any JSON value.
+func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be JSON"}
+	}
+	*j = b
+	return nil
+}
+
+// MarshalGQLContext writes the document as it is.
+func (j JSON) MarshalGQLContext(_ context.Context, w io.Writer) error {
+	if len(j) == 0 {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
+	_, err := w.Write(j)
+	return err
+}
+
+// The masks of the contract (section 4).
+
+// maskName leaves the first letter of each part.
+func maskName(s string) string {
+	parts := strings.Fields(s)
+	for i, part := range parts {
+		r, _ := utf8.DecodeRuneInString(part)
+		parts[i] = string(r) + "***"
+	}
+	return strings.Join(parts, " ")
+}
+
+// maskDocument leaves the middle third; a CPF keeps its punctuation.
+func maskDocument(s string) string {
+	if len(s) == 11 {
+		return "***." + s[3:6] + "." + s[6:9] + "-**"
+	}
+	runes := []rune(s)
+	third := len(runes) / 3
+	for i := range runes {
+		if i < third || i >= len(runes)-third {
+			runes[i] = '*'
+		}
+	}
+	if third == 0 {
+		return strings.Repeat("*", len(runes))
+	}
+	return string(runes)
+}
+
+// maskEmail leaves the first letter of mailbox and domain, and the last label.
+func maskEmail(s string) string {
+	at := strings.LastIndexByte(s, '@')
+	if at < 1 || at == len(s)-1 {
+		return "***"
+	}
+	first, _ := utf8.DecodeRuneInString(s)
+	domain := s[at+1:]
+	d, _ := utf8.DecodeRuneInString(domain)
+	top := ""
+	if dot := strings.LastIndexByte(domain, '.'); dot >= 0 {
+		top = domain[dot:]
+	}
+	return string(first) + "***@" + string(d) + "***" + top
+}
+
+// maskPhone leaves the country code and the last two digits. The number of stars is fixed, as in the
+// contract's example: the length of a number narrows it down.
+func maskPhone(s string) string {
+	if len(s) < 4 {
+		return "***"
+	}
+	country := ""
+	if n, err := phonenumbers.Parse(s, "ZZ"); err == nil {
+		country = fmt.Sprintf("+%d", n.GetCountryCode())
+	}
+	return country + "*******" + s[len(s)-2:]
+}
+
+// maskDate leaves the year.
+func maskDate(s string) string {
+	if len(s) < 4 {
+		return "***"
+	}
+	return s[:4]
+}
+
+func maskText(string) string { return "***" }
+
+// CodeLike makes sure that text of an upstream is a code and not prose: letters, digits and separators,
+// at most 64 characters, and no six digits without a letter between them, which could be part of a
+// document number, a phone or a birthday, with or without its punctuation. What does
+// not qualify becomes "unknown"; the empty string stays empty. A UUID qualifies whatever its digits: keys
+// of upstreams are UUIDs, and every sixth has six digits in a row. Upstream text reaches callers, logs and
+// metrics only through here.
+func CodeLike(s string) string {
+	if s == "" {
+		return ""
+	}
+	if len(s) > 64 {
+		return "unknown"
+	}
+	if len(s) == 36 && uuid.Validate(s) == nil {
+		return s
+	}
+	run := 0
+	for _, r := range s {
+		switch {
+		case r > unicode.MaxASCII:
+			return "unknown"
+		case unicode.IsDigit(r):
+			run++
+			if run >= 6 {
+				return "unknown"
+			}
+			continue
+		case unicode.IsLetter(r):
+			run = 0
+		case r == '_', r == '-', r == '.':
+		default:
+			return "unknown"
+		}
+	}
+	return s
+}

@@ -1,0 +1,98 @@
+package kyc
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// An Op is one call to an upstream. It fails with *Error, whose Kind decides what happens next:
+//
+//	Rejected     an explicit refusal of the data; Code and perhaps Path say which
+//	Conflict     the upstream has this id already: look it up
+//	NotFound     a look-up found nothing
+//	Unavailable  nothing left this machine: try again
+//	Ambiguous    something may have left and no readable answer came: look it up, never repeat blindly
+//	RateLimited  come back at RetryAfter
+//	Credentials  our key is refused: the operator must act, try again slowly
+//	Refused      our own guard did not let it leave; RetryAfter says when it may
+//	Internal     we spoke wrongly: trying again cannot help
+type Op[In, Out any] func(ctx context.Context, in In) (Out, error)
+
+// Provider is one upstream KYC service. A nil slot is a capability it does not offer. The guard wraps
+// every slot once; fakes are struct literals.
+type Provider struct {
+	Name        string // as in metrics and configuration: "qitech"
+	DisplayName string // for people: "QI Tech"
+
+	// AnalyzePerson opens an analysis under the id we chose. The upstream MUST refuse a second one under
+	// the same id with Conflict; that is what makes a repeat after a look-up safe.
+	AnalyzePerson Op[PersonAnalysisRequest, Verdict]
+	// FetchPersonAnalysis reads an analysis by the id we chose; NotFound when the upstream has none.
+	FetchPersonAnalysis Op[AnalysisID, Verdict]
+
+	// ParseCallback verifies and reads a webhook. A callback is a hint: only its reference is used, and the
+	// upstream is asked. It fails with Unauthenticated when the signature is wrong and with Invalid when the
+	// body cannot be read.
+	ParseCallback func(method string, header http.Header, body []byte) (Callback, error)
+}
+
+// PersonAnalysisRequest is what an analysis is asked about.
+type PersonAnalysisRequest struct {
+	ID           AnalysisID
+	PersonID     PersonID // stays the same over several analyses of one person
+	RegisteredAt time.Time
+	Profile      Profile
+}
+
+// Callback is a verified webhook.
+type Callback struct {
+	Analysis AnalysisID // which analysis it is about; not yet known to be ours
+	// DedupeKey is equal for repeats of one delivery. It holds no personal data.
+	DedupeKey string
+}
+
+// RetryHint is how long to wait before a call may leave again; zero means "no hint".
+type RetryHint time.Duration
+
+// RetryAfter extracts the hint of an error.
+func RetryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return time.Duration(e.RetryAfter)
+	}
+	return 0
+}
+
+// BreakerState is the state of a circuit breaker.
+type BreakerState string
+
+// The states of the contract.
+const (
+	BreakerClosed   BreakerState = "CLOSED"
+	BreakerHalfOpen BreakerState = "HALF_OPEN"
+	BreakerOpen     BreakerState = "OPEN"
+)
+
+// ProviderHealth is a provider as this instance sees it (schema: Provider).
+type ProviderHealth struct {
+	Name        string
+	DisplayName string
+	Operations  []OperationHealth
+}
+
+// OperationHealth is one operation; Requests, SuccessRate and LatencyMs cover the last five minutes.
+type OperationHealth struct {
+	Name        string
+	Breaker     BreakerState
+	InFlight    int
+	Requests    int
+	SuccessRate *float64
+	LatencyMs   *LatencyMs
+	OpenedAt    *time.Time
+	RetryAt     *time.Time
+}
+
+// LatencyMs holds latency quantiles in milliseconds.
+type LatencyMs struct{ P50, P95, P99 float64 }

@@ -1,0 +1,182 @@
+package kyc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+// Partner is a tenant as the configuration describes it.
+type Partner struct {
+	ID        PartnerID
+	SourceKyc SourceKyc
+}
+
+// Cadence says how patiently work goes on by itself at one provider.
+type Cadence struct {
+	PollEvery  time.Duration // between two look-ups of an open analysis; grows after the tenth
+	RetryAfter time.Duration // after the first failure; doubles up to a minute
+}
+
+// Config is what a Service needs. Every field but the hooks is required.
+type Config struct {
+	Store     Store
+	Providers []Provider // guarded
+	Cadences  map[string]Cadence
+	Partners  []Partner
+	Clock     clockwork.Clock
+	Logger    *slog.Logger
+
+	// AnswerWithin bounds how long a mutation waits for a provider before it answers PENDING.
+	AnswerWithin time.Duration
+	// SkipCheckDigits takes CPFs with wrong check digits. QI Tech's own examples have them (dossier A.3).
+	SkipCheckDigits bool
+
+	// Wake is told that a job may be due at that time. UnknownStatus counts a provider's word we do not
+	// know. Health reads the guards. All three may be nil.
+	Wake          func(at time.Time)
+	UnknownStatus func(provider string)
+	Health        func() []ProviderHealth
+}
+
+// Service holds the verbs. Resolvers, webhooks and the worker call it; it is safe for concurrent use.
+type Service struct {
+	Config
+	partners  map[PartnerID]Partner
+	providers map[string]Provider
+	waiters   waiters
+
+	// A call that left runs on its own deadline, detached from the request that caused it. background
+	// counts those; stop ends them at the end of a drain.
+	background sync.WaitGroup
+	alive      context.Context
+	stop       context.CancelFunc
+}
+
+// New builds the service.
+func New(c Config) *Service {
+	if c.Wake == nil {
+		c.Wake = func(time.Time) {}
+	}
+	if c.UnknownStatus == nil {
+		c.UnknownStatus = func(string) {}
+	}
+	if c.Health == nil {
+		c.Health = func() []ProviderHealth { return nil }
+	}
+	s := &Service{Config: c, partners: make(map[PartnerID]Partner), providers: make(map[string]Provider)}
+	for _, p := range c.Partners {
+		s.partners[p.ID] = p
+	}
+	for _, p := range c.Providers {
+		s.providers[p.Name] = p
+	}
+	s.waiters.byAnalysis = make(map[AnalysisID]map[*waiter]struct{})
+	s.alive, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// Lease is how long a job belongs to whoever took it. It outlives every call made under it: the guard's
+// deadline is at most AnswerWithin + 8 s (internal/app holds that).
+func (s *Service) Lease() time.Duration { return s.AnswerWithin + 10*time.Second }
+
+// Drain waits for the calls under way until ctx ends, then cuts them off. What was cut off is looked up
+// by the next process, because it was recorded before it left.
+func (s *Service) Drain(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		s.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	s.stop()
+	<-done
+}
+
+// RunJob does one claimed job to the end of its next step. The job is finished, released or buried in
+// the same transaction as its effect. An error means that nothing was recorded and the lease will run out.
+func (s *Service) RunJob(ctx context.Context, job *Job) error {
+	switch job.Kind {
+	case JobAnalysis:
+		return s.advanceAnalysis(ctx, job, nil)
+	default:
+		return Errorf("kyc.run_job", "no such kind of job")
+	}
+}
+
+// cutOff reports whether a call ended because this process is stopping. Nothing may be concluded from
+// that: its record stays SENT and the next process looks it up.
+func (s *Service) cutOff(ctx context.Context, err error) bool {
+	return err != nil && errors.Is(context.Cause(ctx), context.Canceled)
+}
+
+// waiters are the requests that wait for an analysis to move. They are a courtesy of this process: what
+// they wait for is in the store and happens without them.
+type waiters struct {
+	mu         sync.Mutex
+	byAnalysis map[AnalysisID]map[*waiter]struct{}
+}
+
+type waiter struct{ events chan analysisEvent }
+
+// analysisEvent is one step an analysis took. One of its fields is set.
+type analysisEvent struct {
+	person  *Person // there is a verdict: the person as it stands now, with outcome
+	outcome RegistrationOutcome
+	refusal *Error    // the provider refused the data and the registration was taken back
+	fault   error     // we are at fault; the caller is told INTERNAL
+	again   time.Time // nothing is known yet; the next step comes then
+}
+
+func (w *waiters) join(id AnalysisID) *waiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.joinLocked(id)
+}
+
+func (w *waiters) joinLocked(id AnalysisID) *waiter {
+	one := &waiter{events: make(chan analysisEvent, 8)}
+	if w.byAnalysis[id] == nil {
+		w.byAnalysis[id] = make(map[*waiter]struct{})
+	}
+	w.byAnalysis[id][one] = struct{}{}
+	return one
+}
+
+// joinIfAwaited joins only when the request that made the registration still waits: otherwise no event
+// is about to come.
+func (w *waiters) joinIfAwaited(id AnalysisID) *waiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.byAnalysis[id]) == 0 {
+		return nil
+	}
+	return w.joinLocked(id)
+}
+
+func (w *waiters) leave(id AnalysisID, one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.byAnalysis[id], one)
+	if len(w.byAnalysis[id]) == 0 {
+		delete(w.byAnalysis, id)
+	}
+}
+
+func (w *waiters) publish(id AnalysisID, ev analysisEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.byAnalysis[id] {
+		select {
+		case one.events <- ev:
+		default: // eight unread steps: the reader is about to give up anyway
+		}
+	}
+}

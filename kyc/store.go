@@ -1,0 +1,213 @@
+package kyc
+
+import (
+	"context"
+	"time"
+)
+
+// Store is what we ask of a database. Every row belongs to a partner and every look-up names the
+// partner: a row of another one does not exist. Look-ups that find nothing return nil without an error.
+// Failures are *Error: Unavailable when the database cannot take the request now (busy, full, closed),
+// Conflict on a unique key, Internal otherwise. Their text holds no value of a row.
+//
+// The conformance suite is store/storetest; each MUST names its case there.
+type Store interface {
+	Reader
+
+	// Write runs fn in one transaction and returns after it is durable on the device.
+	//
+	// It MUST leave nothing behind when fn fails or panics (WriteRollsBack), MUST report a failed commit
+	// (WriteReportsCommitFailure), and writers MUST see each other's effects one after the other
+	// (WriteIsSerial). fn runs on the only writer: it must not call the network or the Store itself.
+	// A ctx that ends before fn starts means that fn does not run; one that ends later changes nothing.
+	Write(ctx context.Context, fn func(Tx) error) error
+
+	// Ping reports whether the database takes writes now.
+	Ping(ctx context.Context) error
+}
+
+// Reader is what can be asked. On a Store it reads what is committed; on a Tx it also sees the
+// transaction's own writes.
+//
+// A person whose Version is 0 was never accepted: its registrations still wait for the provider's first word
+// and may be taken back. Lists and counts leave such persons out, and registrations without an outcome;
+// single look-ups give them, and the Service hides them.
+type Reader interface {
+	PersonByID(ctx context.Context, partner PartnerID, id PersonID) (*Person, error)
+	PersonByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*Person, error)
+	PersonByExternalID(ctx context.Context, partner PartnerID, externalID string) (*Person, error)
+
+	// Persons lists by id, newest first, starting after Page.After; it returns at most Page.First rows and
+	// whether there are more.
+	Persons(ctx context.Context, partner PartnerID, filter PersonFilter, page Page) (rows []*Person, more bool, err error)
+	CountPersons(ctx context.Context, partner PartnerID, filter PersonFilter) (int, error)
+
+	// ExternalIDs gives the mappings of many persons at once, oldest first. Persons without any are absent.
+	ExternalIDs(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]ExternalID, error)
+
+	// Registrations gives one page for each of many persons at once, newest first. It returns up to
+	// Page.First+1 rows a person: the extra row says that there are more. Profile is left empty.
+	Registrations(ctx context.Context, partner PartnerID, persons []PersonID, page Page) (map[PersonID][]*Registration, error)
+	CountRegistrations(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]int, error)
+
+	// Registration gives one with its Profile.
+	Registration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID) (*Registration, error)
+
+	// AcceptedProfiles gives the profiles of a person's accepted registrations, oldest first, up to and without
+	// before ("" = all).
+	AcceptedProfiles(ctx context.Context, partner PartnerID, person PersonID, before RegistrationID) ([]Profile, error)
+
+	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
+	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
+
+	// Analysis looks up by id alone: it is asked by our own jobs and by verified callbacks, never by a caller.
+	Analysis(ctx context.Context, id AnalysisID) (*Analysis, error)
+}
+
+// Tx is one transaction.
+type Tx interface {
+	Reader
+
+	// InsertPerson fails with Conflict when the partner has the document already.
+	InsertPerson(ctx context.Context, p *Person) error
+	// UpdatePerson overwrites everything but id, partner, document and creation time.
+	UpdatePerson(ctx context.Context, p *Person) error
+	// DeletePerson removes the person with external ids, registrations and analyses. Calls stay: they are the
+	// ledger of what was sent and paid for, and hold no personal data.
+	DeletePerson(ctx context.Context, partner PartnerID, id PersonID) error
+
+	// MapExternalID fails with Conflict when the partner has mapped it already.
+	MapExternalID(ctx context.Context, partner PartnerID, person PersonID, e ExternalID) error
+	UnmapExternalID(ctx context.Context, partner PartnerID, externalID string) error
+
+	InsertRegistration(ctx context.Context, r *Registration) error
+	// AcceptRegistration gives a registration its outcome, which is what makes it count.
+	AcceptRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID, outcome RegistrationOutcome) error
+	DeleteRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID) error
+	// RegistrationsLeft tells whether a person has any registration at all, accepted or not, and any with this
+	// external id.
+	RegistrationsLeft(ctx context.Context, partner PartnerID, person PersonID, externalID *string) (any, withID bool, err error)
+
+	InsertAnalysis(ctx context.Context, a *Analysis) error
+	UpdateAnalysis(ctx context.Context, a *Analysis) error
+	DeleteAnalysis(ctx context.Context, id AnalysisID) error
+
+	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince.
+	Idempotent(ctx context.Context, partner PartnerID, key string, keepSince time.Time) (*IdempotentAnswer, error)
+	// SaveIdempotent replaces an outdated row of the same key.
+	SaveIdempotent(ctx context.Context, a *IdempotentAnswer) error
+	DeleteIdempotent(ctx context.Context, partner PartnerID, key string) error
+
+	// InsertCall records that a call is about to leave; it is committed before the first byte.
+	InsertCall(ctx context.Context, c *Call) error
+	// EndCall records what became of the newest call without outcome of this reference and operation.
+	EndCall(ctx context.Context, reference string, operation string, outcome CallOutcome, code string, at time.Time) error
+
+	// InsertCallback stores a verified webhook; fresh is false when the same delivery is stored already.
+	InsertCallback(ctx context.Context, provider, dedupeKey, reference string, body []byte, at time.Time) (fresh bool, err error)
+
+	JobQueue
+}
+
+// JobQueue is the jobs table. RunAt is the due time and, while leased, the end of the lease; Attempt is
+// the fencing token: who finishes with an older one changes nothing.
+type JobQueue interface {
+	InsertJob(ctx context.Context, j *Job) error
+	// ClaimJobs leases up to limit due jobs until leaseEnd, the longest due first, adding one to Attempt and
+	// clearing Hinted. A job whose lease has run out is due again.
+	ClaimJobs(ctx context.Context, now, leaseEnd time.Time, limit int) ([]*Job, error)
+	// NextDue tells when the next job is due, leases included; ok is false when there is none.
+	NextDue(ctx context.Context) (at time.Time, ok bool, err error)
+	// FinishJob deletes the job; ok is false when this lease was lost.
+	FinishJob(ctx context.Context, id JobID, attempt int) (ok bool, err error)
+	// ReleaseJob ends the lease and makes the job due at at, or at now when a hint came meanwhile. failures is
+	// stored as given; due is when it will be due.
+	ReleaseJob(ctx context.Context, id JobID, attempt int, at, now time.Time, failures int) (due time.Time, ok bool, err error)
+	// BuryJob keeps the job and does not run it again before the next start, which is when an operator has
+	// changed something.
+	BuryJob(ctx context.Context, id JobID, attempt int, reason string, at time.Time) (ok bool, err error)
+	// HintJob makes the job of a subject due now, or, when it is leased, as soon as it is released.
+	HintJob(ctx context.Context, subject string, now time.Time) error
+	// DeleteJob removes the job of a subject whoever holds it.
+	DeleteJob(ctx context.Context, subject string) error
+}
+
+// Job is a piece of work that goes on by itself. It carries ids, never personal data.
+type Job struct {
+	ID        JobID
+	Kind      JobKind
+	PartnerID PartnerID
+	Subject   string // e.g. the AnalysisID
+	RunAt     time.Time
+	Leased    bool
+	Hinted    bool
+	Attempt   int // fencing token, grows with every claim
+	Failures  int // failed or empty-handed runs in a row, for the backoff
+	CreatedAt time.Time
+}
+
+// JobKind names what a job does; it is a metric label.
+type JobKind string
+
+// The kinds.
+const (
+	// JobAnalysis brings one analysis to its end: submit, look up, poll.
+	JobAnalysis JobKind = "person_analysis"
+)
+
+// JobKinds lists all kinds, for metrics that exist from the first scrape.
+func JobKinds() []JobKind { return []JobKind{JobAnalysis} }
+
+// JobBacklog is the due work of one kind.
+type JobBacklog struct {
+	Kind   JobKind
+	Due    int
+	Oldest time.Time
+}
+
+// Call is one recorded attempt at an upstream: the ledger of what was sent and may be billed.
+type Call struct {
+	PartnerID PartnerID
+	Provider  string
+	Operation string
+	Reference string // our id at the upstream, e.g. the AnalysisID
+	Number    int    // 1 for the first attempt
+	StartedAt time.Time
+}
+
+// CallOutcome is what became of a recorded call.
+type CallOutcome string
+
+// The outcomes. A call without one that no process holds any more is AMBIGUOUS.
+const (
+	CallSucceeded   CallOutcome = "SUCCEEDED"
+	CallRejected    CallOutcome = "REJECTED"
+	CallUnavailable CallOutcome = "UNAVAILABLE" // it never left
+	CallAmbiguous   CallOutcome = "AMBIGUOUS"
+)
+
+// IdempotentAnswer is what an idempotency key stands for.
+type IdempotentAnswer struct {
+	PartnerID   PartnerID
+	Key         string
+	Mutation    string
+	RequestHash []byte
+	PersonID    PersonID
+	// Registration is what the key made; its outcome is the answer's.
+	Registration RegistrationID
+	Analysis     AnalysisID // "" when none was opened
+	CreatedAt    time.Time
+}
+
+// PersonFilter narrows a list of persons.
+type PersonFilter struct {
+	KycStatus     *KycStatus
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+}
+
+// Page asks for First rows after the row whose id is After ("" = from the start).
+type Page struct {
+	First int
+	After string
+}
