@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+
+	"github.com/kycgate/kycgate/kyc"
+)
+
+// Registrations implements [kyc.Reader]. The keys are numbered first and the rows fetched for the page only: a
+// payload is larger than all the rest.
+func (r reader) Registrations(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID, page kyc.Page) (map[kyc.PersonID][]*kyc.Registration, error) {
+	registrations := make(map[kyc.PersonID][]*kyc.Registration, len(persons))
+	after := page.After
+	if after == "" {
+		after = afterAll
+	}
+	err := r.forEach(ctx, "store.registrations", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
+		query, args, err := listed(`
+			WITH page AS (
+				SELECT person_id, id, row_number() OVER (PARTITION BY person_id ORDER BY id DESC) AS n
+				FROM registrations WHERE partner_id = ? AND person_id IN (?) AND outcome <> '' AND id < ?)
+			SELECT r.person_id, r.id, r.partner_id, r.external_id, r.received_at, r.payload, r.outcome
+			FROM page CROSS JOIN registrations r ON r.person_id = page.person_id AND r.id = page.id
+			WHERE page.n <= ? ORDER BY page.person_id, page.n`,
+			some, []any{partner}, []any{after, max(page.First, 0) + 1})
+		if err != nil {
+			return err
+		}
+		var found []registrationRow
+		if err := q.all(ctx, &found, query, args...); err != nil {
+			return err
+		}
+		for i := range found {
+			person := kyc.PersonID(found[i].PersonID)
+			registrations[person] = append(registrations[person], found[i].registration())
+		}
+		return nil
+	})
+	return registrations, err
+}
+
+// afterAll is greater than any id: they are ASCII.
+const afterAll = "\x7f"
+
+// CountRegistrations implements [kyc.Reader].
+func (r reader) CountRegistrations(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID]int, error) {
+	counts := make(map[kyc.PersonID]int, len(persons))
+	err := r.forEach(ctx, "store.count_registrations", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
+		query, args, err := listed(`SELECT person_id, count(*) AS n FROM registrations
+			WHERE partner_id = ? AND person_id IN (?) AND outcome <> '' GROUP BY person_id`, some, []any{partner}, nil)
+		if err != nil {
+			return err
+		}
+		var found []struct {
+			PersonID string `db:"person_id"`
+			N        int    `db:"n"`
+		}
+		if err := q.all(ctx, &found, query, args...); err != nil {
+			return err
+		}
+		for _, f := range found {
+			counts[kyc.PersonID(f.PersonID)] = f.N
+		}
+		return nil
+	})
+	return counts, err
+}
+
+// Registration implements [kyc.Reader].
+func (r reader) Registration(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, id kyc.RegistrationID) (registration *kyc.Registration, err error) {
+	err = r.use(ctx, "store.registration", func(_ context.Context, q *session) error {
+		var row registrationRow
+		found, err := q.get(&row, `SELECT person_id, id, partner_id, external_id, received_at, payload, profile, outcome FROM registrations
+			WHERE partner_id = ? AND person_id = ? AND id = ?`, partner, person, id)
+		if found {
+			registration = row.registration()
+			registration.Profile = row.Profile.V.profile()
+		}
+		return err
+	})
+	return registration, err
+}
+
+// InsertRegistration implements [kyc.Tx].
+func (t *tx) InsertRegistration(ctx context.Context, r *kyc.Registration) error {
+	return t.use(ctx, "store.insert_registration", func(_ context.Context, q *session) error {
+		_, err := q.execRow(`INSERT INTO registrations (person_id, id, partner_id, external_id, received_at, payload, profile, outcome)
+			VALUES (:person_id, :id, :partner_id, :external_id, :received_at, :payload, :profile, :outcome)`, newRegistrationRow(r))
+		return err
+	})
+}
+
+// DeleteRegistration implements [kyc.Tx].
+func (t *tx) DeleteRegistration(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, id kyc.RegistrationID) error {
+	return t.use(ctx, "store.delete_registration", func(_ context.Context, q *session) error {
+		_, err := q.exec(`DELETE FROM registrations WHERE partner_id = ? AND person_id = ? AND id = ?`, partner, person, id)
+		return err
+	})
+}
+
+// AcceptRegistration implements [kyc.Tx].
+func (t *tx) AcceptRegistration(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, id kyc.RegistrationID, outcome kyc.RegistrationOutcome) error {
+	return t.use(ctx, "store.accept_registration", func(_ context.Context, q *session) error {
+		return mustChange(q.exec(`UPDATE registrations SET outcome = ? WHERE partner_id = ? AND person_id = ? AND id = ?`, outcome, partner, person, id))
+	})
+}
+
+// AcceptedProfiles implements [kyc.Reader].
+func (r reader) AcceptedProfiles(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, before kyc.RegistrationID) (profiles []kyc.Profile, err error) {
+	if before == "" {
+		before = afterAll
+	}
+	err = r.use(ctx, "store.accepted_profiles", func(ctx context.Context, q *session) error {
+		var found []struct {
+			Profile jsonText[profileRow] `db:"profile"`
+		}
+		err := q.all(ctx, &found, `SELECT profile FROM registrations
+			WHERE partner_id = ? AND person_id = ? AND outcome <> '' AND id < ? ORDER BY id`, partner, person, before)
+		for i := range found {
+			profiles = append(profiles, found[i].Profile.V.profile())
+		}
+		return err
+	})
+	return profiles, err
+}
+
+// RegistrationsLeft implements [kyc.Tx].
+func (t *tx) RegistrationsLeft(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, externalID *string) (any, withID bool, err error) {
+	err = t.use(ctx, "store.registrations_left", func(ctx context.Context, q *session) error {
+		var left struct {
+			Any    bool `db:"any_left"`
+			WithID bool `db:"with_id"`
+		}
+		_, err := q.get(&left, `SELECT
+			EXISTS (SELECT 1 FROM registrations WHERE partner_id = ? AND person_id = ?) AS any_left,
+			EXISTS (SELECT 1 FROM registrations WHERE partner_id = ? AND person_id = ? AND external_id = ?) AS with_id`,
+			partner, person, partner, person, externalID)
+		any, withID = left.Any, left.WithID
+		return err
+	})
+	return any, withID, err
+}

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kycgate/kycgate/kyc"
+)
+
+// Options say where the database is and what it reports to.
+type Options struct {
+	// Path is the file. It and its folder are made when missing, for this user only.
+	Path string
+	// Registerer gets the metrics; nil keeps none.
+	Registerer prometheus.Registerer
+	// Logger is for the operator; nil is slog.Default.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Store is one SQLite file. It implements [kyc.Store] and is safe for concurrent use.
+type Store struct {
+	reader
+	path   string
+	log    *slog.Logger
+	now    func() time.Time
+	lock   *os.File
+	pool   *pool
+	writer *writer
+	db     *sqlx.DB // the writer's
+
+	noRoom atomic.Int64 // when a write last failed for want of room; 0 after one that did not
+
+	closing  sync.Once
+	closeErr error
+}
+
+var _ kyc.Store = (*Store)(nil)
+
+// Open opens the file and locks it for this process. [Store.Migrate] and then [Store.Recover] come next, before
+// anything else is asked.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	s := &Store{log: o.Logger, now: o.Now}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.path, err = filepath.Abs(o.Path); err != nil {
+		return nil, fmt.Errorf("database %s: %w", o.Path, err)
+	}
+	if s.lock, err = secure(s.path); err != nil {
+		return nil, fmt.Errorf("database %s: %w", s.path, err)
+	}
+	if err := s.connect(ctx, o.Registerer); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", s.path, err), unlockFile(s.lock))
+	}
+	return s, nil
+}
+
+func (s *Store) connect(ctx context.Context, r prometheus.Registerer) (err error) {
+	s.db = openWriter(s.path)
+	pooled := openReaders(s.path)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, pooled.Close(), s.db.Close())
+		}
+	}()
+	q, err := newSession(ctx, s.db)
+	if err != nil {
+		return fmt.Errorf("open the writer: %w", err)
+	}
+	m, err := newMetrics(r)
+	if err != nil {
+		return err
+	}
+	// The readers come second: a read-only connection cannot make the file and its log.
+	if s.pool, err = newPool(ctx, pooled, readers, m); err != nil {
+		return err
+	}
+	s.reader = reader{s.pool}
+	s.writer = newWriter(q, s.log, m)
+	return nil
+}
+
+// Write implements [kyc.Store].
+func (s *Store) Write(ctx context.Context, fn func(kyc.Tx) error) error {
+	err := s.writer.do(ctx, func(t *tx) error { return fn(t) })
+	switch {
+	case err == nil:
+		s.noRoom.Store(0)
+	case outOfRoom(err):
+		s.noRoom.Store(s.now().UnixNano())
+	}
+	return err
+}
+
+// noRoomFor is how long a write that found no room counts against Ping: a heartbeat is so small that it still fits
+// where nothing else does.
+const noRoomFor = 5 * time.Second
+
+// Ping implements [kyc.Store] by a write of its own: a full disk shows nowhere else.
+func (s *Store) Ping(ctx context.Context) error {
+	if at := s.noRoom.Load(); at != 0 && s.now().Sub(time.Unix(0, at)) < noRoomFor {
+		return kyc.E(kyc.Unavailable, "store.ping", errNoRoom)
+	}
+	return s.writer.do(ctx, func(t *tx) error {
+		return t.use(ctx, "store.ping", func(_ context.Context, q *session) error {
+			_, err := q.exec(`INSERT INTO heartbeat (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at`, newMicros(s.now()))
+			return err
+		})
+	})
+}
+
+// Failed is closed when the device has failed. Nothing is written any more and the process should exit.
+func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
+
+// Recover puts in order what a process that died left behind; it is called once at the start, when no work is under
+// way. Leases were the dead process's: their jobs are due now. A submission that is SENT and a call without an outcome
+// may or may not have reached the provider: they are AMBIGUOUS. It returns how many jobs and analyses it changed.
+func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous int, err error) {
+	err = s.writer.do(ctx, func(t *tx) error {
+		return t.use(ctx, "store.recover", func(_ context.Context, q *session) error {
+			at := newMicros(now)
+			n, err := q.exec(`UPDATE jobs SET leased = 0, hinted = 0, run_at = min(run_at, ?) WHERE leased = 1 AND dead = 0`, at)
+			if err != nil {
+				return err
+			}
+			leases = int(n)
+			// A start is when an operator has changed something: a buried job gets another chance.
+			n, err = q.exec(`UPDATE jobs SET dead = 0, dead_reason = '', dead_at = NULL, leased = 0, hinted = 0, run_at = ? WHERE dead = 1`, at)
+			if err != nil {
+				return err
+			}
+			leases += int(n)
+			n, err = q.exec(`UPDATE analyses SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
+			if err != nil {
+				return err
+			}
+			ambiguous = int(n)
+			_, err = q.exec(`UPDATE provider_calls SET outcome = 'AMBIGUOUS', ended_at = ? WHERE outcome IS NULL`, at)
+			return err
+		})
+	})
+	return leases, ambiguous, err
+}
+
+// Close lets what is under way end, copies the log into the database and unlocks the file. It may be called again.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		// The writer is last: the connection that closes last copies the log, and a reader may not.
+		s.closeErr = errors.Join(s.pool.close(), s.writer.close(), s.db.Close(), unlockFile(s.lock))
+	})
+	return s.closeErr
+}
