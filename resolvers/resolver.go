@@ -1,0 +1,50 @@
+// Package resolvers translates between GraphQL and the verbs of kyc. A resolver is a line: rules live in
+// kyc, errors in errors.go, permissions in policy.go, batching in loaders.go.
+package resolvers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"github.com/kycgate/kycgate/graph"
+	"github.com/kycgate/kycgate/kyc"
+)
+
+// Resolver is what every resolver knows.
+type Resolver struct{ service *kyc.Service }
+
+// NewSchema builds the executable schema over the verbs.
+func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
+	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
+}
+
+// schema gives every operation its own loaders, so that nothing is shared between two callers.
+type schema struct {
+	graphql.ExecutableSchema
+	service *kyc.Service
+}
+
+func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
+	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	return func(ctx context.Context) *graphql.Response {
+		return run(context.WithValue(ctx, loadersKey{}, l))
+	}
+}
+
+// received is the argument `input` as it was received, before any of our types saw it: literals and
+// variables merged, absent fields absent. It is what a registration's snapshot keeps.
+func received(ctx context.Context) (kyc.JSON, error) {
+	field := graphql.GetFieldContext(ctx).Field
+	args := field.ArgumentMap(graphql.GetOperationContext(ctx).Variables)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(args["input"]); err != nil {
+		// The error could quote the input; its type is enough.
+		return nil, kyc.Errorf("resolvers.received", "input does not encode: %T", err)
+	}
+	return kyc.JSON(bytes.TrimRight(b.Bytes(), "\n")), nil
+}
