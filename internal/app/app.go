@@ -1,0 +1,258 @@
+// Package app wires everything and knows the order of birth and death. It is the only package that sees
+// two adapters at once, and it holds no rule of its own.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/kycgate/kycgate/internal/auth"
+	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/server"
+	"github.com/kycgate/kycgate/internal/worker"
+	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/resolvers"
+	"github.com/kycgate/kycgate/store"
+)
+
+// ErrDatabase is wrapped by every failure to open, migrate or recover the database.
+var ErrDatabase = errors.New("database.url")
+
+// drainTime is how long calls and jobs under way may go on after the listeners are closed. What is still
+// under way then is cut off and looked up by the next process.
+const drainTime = 10 * time.Second
+
+// Options is what New needs. Config must have passed its Validate.
+type Options struct {
+	Config  config.Config
+	Logger  *slog.Logger
+	Clock   clockwork.Clock // nil means the wall clock
+	Version Version
+}
+
+// App is a gateway: two listeners, a worker, a database.
+type App struct {
+	log     *slog.Logger
+	clock   clockwork.Clock
+	keys    *auth.Verifier
+	store   *store.Store
+	service *kyc.Service
+	worker  *worker.Worker
+	server  *server.Server
+}
+
+// New opens the database, brings it to this binary's schema, takes over what the last process left, and
+// binds the listeners. Nothing is served before Run.
+func New(ctx context.Context, o Options) (_ *App, err error) {
+	if o.Clock == nil {
+		o.Clock = clockwork.NewRealClock()
+	}
+	c := o.Config
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
+
+	verifier, err := auth.New(c, o.Clock.Now, &http.Client{Timeout: 5 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			verifier.Close()
+		}
+	}()
+	upstreams, err := newUpstreams(ctx, o, reg)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{log: o.Logger, clock: o.Clock, keys: verifier}
+	if a.store, err = openStore(ctx, c, reg, o.Logger, o.Clock); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.store.Close())
+		}
+	}()
+
+	a.service = kyc.New(kyc.Config{
+		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
+		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
+		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
+	})
+	a.worker = worker.New(worker.Config{
+		Store: a.store, Run: a.service.RunJob, Lease: a.service.Lease(), Clock: o.Clock, Logger: o.Logger, Registerer: reg,
+	})
+	graphQL, err := newGraphQL(o, a.service, verifier, reg)
+	if err != nil {
+		return nil, err
+	}
+	a.server, err = server.New(server.Config{
+		Listen: c.Listen, AdminListen: c.AdminListen, GraphQL: graphQL,
+		Callbacks: newCallbacks(a.service, reg, o.Logger, upstreams.names()),
+		Registry:  reg, Ready: a.store.Ping, Logger: o.Logger,
+		WriteTimeout: c.AnswerWithin + 15*time.Second, NewErrorID: newErrorID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.server.Listen(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg prometheus.Registerer) (http.Handler, error) {
+	schema := resolvers.NewSchema(service)
+	policy, err := resolvers.NewPolicy(schema.Schema())
+	if err != nil {
+		return nil, err
+	}
+	return server.NewGraphQL(server.GraphQLConfig{
+		Schema: schema,
+		Authenticate: func(r *http.Request) (kyc.Caller, error) {
+			token, ok := auth.FromRequest(r)
+			if !ok {
+				return kyc.Caller{}, auth.ErrUnauthenticated
+			}
+			caller, _, err := verifier.Verify(r.Context(), token)
+			return caller, err
+		},
+		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
+			return policy.Authorize(c, op)
+		},
+		Presenter: resolvers.Presenter(o.Logger, newErrorID), Recover: resolvers.Recover(o.Logger, newErrorID),
+		IntrospectionOpen: o.Config.Environment == config.Sandbox,
+		Metrics:           server.NewMetrics(reg), Logger: o.Logger, NewErrorID: newErrorID,
+		// A little over answer_within: the mutation answers PENDING by itself well before.
+		AnswerTimeout: o.Config.AnswerWithin + 5*time.Second,
+	})
+}
+
+// Run serves until ctx ends or the database fails for good. Then it drains: readiness is false at once,
+// requests in flight are answered, calls and jobs under way get drainTime.
+func (a *App) Run(ctx context.Context) error {
+	// A file that may not grow must be an error of the write and not the end of the process (R13).
+	signal.Ignore(syscall.SIGXFSZ)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	running.Go(func() { a.worker.Run(ctx, drainTime) })
+	running.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-a.store.Failed():
+			// After a failed fsync nobody knows what is on the device: stop acknowledging and let the next process
+			// read what is there (R15).
+			stop(fmt.Errorf("%w: writing to the device failed; restart after mending it", ErrDatabase))
+		}
+	})
+	running.Go(func() { a.watchKeys(ctx) })
+	err := a.server.Serve(ctx)
+	stop(nil)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	a.service.Drain(drain)
+	running.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, ErrDatabase) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// watchKeys tells the operator when the key set cannot be read again: tokens go on being verified with the
+// old keys, so nothing else shows it.
+func (a *App) watchKeys(ctx context.Context) {
+	ticker := a.clock.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.Chan():
+			if err := a.keys.KeysError(); err != nil {
+				a.log.Warn("token keys cannot be read again; the old ones stay in use", "err", err)
+			}
+		}
+	}
+}
+
+// Close releases the database and, if Run was never called, the listeners. Call it once, after Run.
+func (a *App) Close() error {
+	a.keys.Close()
+	return errors.Join(a.server.Close(), a.store.Close())
+}
+
+// PublicAddr is where /graphql and /callbacks are served.
+func (a *App) PublicAddr() string { return a.server.PublicAddr().String() }
+
+// AdminAddr is where /metrics, /healthz and /readyz are served.
+func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
+
+// openStore opens, migrates and recovers.
+func openStore(ctx context.Context, c config.Config, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Registerer: reg, Logger: log, Now: clock.Now})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	from, to, err := s.Migrate(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDatabase, err), s.Close())
+	}
+	leases, ambiguous, err := s.Recover(ctx, clock.Now())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDatabase, err), s.Close())
+	}
+	if from != to || leases+ambiguous > 0 {
+		log.Info("database is ready", "schema_from", from, "schema_to", to, "jobs_taken_over", leases, "calls_to_look_up", ambiguous)
+	}
+	return s, nil
+}
+
+// Migrate brings the database to this binary's schema and closes it again.
+func Migrate(ctx context.Context, c config.Config, log *slog.Logger) (from, to int64, err error) {
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Registerer: prometheus.NewRegistry(), Logger: log, Now: time.Now})
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if from, to, err = s.Migrate(ctx); err != nil {
+		return from, to, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	return from, to, nil
+}
+
+func partners(c config.Config) []kyc.Partner {
+	out := make([]kyc.Partner, 0, len(c.Partners))
+	for _, p := range c.Partners {
+		source := kyc.SourceOpenco
+		if p.SourceKYC == config.SourceQITech {
+			source = kyc.SourceQitech
+		}
+		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source})
+	}
+	return out
+}
+
+func newErrorID() string { return "err_" + ulid.Make().String() }
+
+func buildInfo(v Version) prometheus.Collector {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "kycgate_build_info", Help: "Which build is running; always 1.",
+	}, []string{"version", "commit", "go_version"})
+	g.WithLabelValues(v.Version, v.Commit, v.Go).Set(1)
+	return g
+}

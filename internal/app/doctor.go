@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"github.com/kycgate/kycgate/internal/auth"
+	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/store"
+)
+
+// Doctor checks what serve needs, without disturbing a gateway that runs on the same database. The
+// configuration itself has been read and validated by the time it is called.
+func Doctor(ctx context.Context, c config.Config, log *slog.Logger) []Check {
+	checks := []Check{{"configuration", true, "complete; environment " + string(c.Environment)}}
+	for _, w := range c.Warnings() {
+		checks = append(checks, Check{"configuration", true, "note: " + w})
+	}
+	checks = append(checks, checkDatabase(ctx, c), checkKeys(c))
+	upstream := providerChecks(ctx, Options{Config: c, Logger: log, Version: ReadVersion()})
+	sort.Slice(upstream, func(i, j int) bool { return upstream[i].Name < upstream[j].Name })
+	return append(checks, upstream...)
+}
+
+func checkDatabase(ctx context.Context, c config.Config) Check {
+	const name = "database"
+	path := c.Database.SQLitePath()
+	if _, err := os.Stat(path); os.IsNotExist(err) {
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return Check{name, false, "its folder does not exist: create it for the user that runs kycgate"}
+		}
+		return Check{name, true, "does not exist yet; serve creates it"}
+	}
+	have, want, err := store.Inspect(ctx, path)
+	switch {
+	case err != nil:
+		return Check{name, false, "cannot be read: " + err.Error()}
+	case have > want:
+		return Check{name, false, "was made by a newer kycgate: run that one"}
+	case have < want:
+		return Check{name, true, "readable; serve or `kycgate migrate` brings it to this binary's schema"}
+	default:
+		return Check{name, true, "readable; schema is this binary's"}
+	}
+}
+
+func checkKeys(c config.Config) Check {
+	const name = "token keys"
+	v, err := auth.New(c, time.Now, &http.Client{Timeout: 5 * time.Second})
+	if err != nil {
+		return Check{name, false, err.Error()}
+	}
+	v.Close()
+	if c.Auth.SigningKeyFile != "" {
+		if _, err := auth.NewSigner(c); err != nil {
+			return Check{name, false, err.Error()}
+		}
+		return Check{name, true, "readable; this gateway can issue tokens itself"}
+	}
+	return Check{name, true, "readable"}
+}

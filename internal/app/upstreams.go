@@ -1,0 +1,219 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers"
+	"github.com/kycgate/kycgate/providers/qitech"
+)
+
+// upstreams are the configured providers behind their guards.
+type upstreams struct {
+	set      *providers.Set
+	cadences map[string]kyc.Cadence
+	metrics  *providers.Metrics
+}
+
+// newUpstreams converts the configuration into what the providers take. They do not know how it is
+// written, and it does not know them.
+func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*upstreams, error) {
+	c := o.Config
+	u := &upstreams{cadences: make(map[string]kyc.Cadence), metrics: providers.NewMetrics(reg)}
+	production := c.Environment == config.Production
+	var s providers.Settings
+	if q := c.Providers.QITech; q != nil {
+		u.cadences[qitech.Name] = cadence(q.Upstream)
+		s.QITech = &providers.Configured[qitech.Config]{
+			Limits: limits(q.Upstream, c.AnswerWithin),
+			Config: qitech.Config{
+				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, WebhookKey: q.WebhookSecret.Reveal,
+				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther),
+				Production: production, Version: o.Version.Version,
+			},
+		}
+	}
+	if production {
+		if err := refuseSimulators(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	u.set, err = providers.Open(s, u.metrics, o.Logger)
+	return u, err
+}
+
+// CallbackURL is where a provider sends its webhooks, as agreed with it; QI Tech signs this very text.
+func CallbackURL(c config.Config, provider string) string {
+	base := c.PublicURL
+	if base == "" {
+		base = "http://" + c.Listen // a sandbox without a public_url is its own public
+	}
+	return strings.TrimRight(base, "/") + "/callbacks/" + provider
+}
+
+func limits(u config.Upstream, answerWithin time.Duration) providers.Limits {
+	return providers.Limits{
+		// A call must end before its job's lease does (answer_within + 10 s): two owners could both act.
+		Timeout:       min(u.Timeout, answerWithin+8*time.Second),
+		MaxConcurrent: u.MaxConcurrent, RatePerSecond: u.RatePerSecond,
+		BreakerFailures: u.Breaker.Failures, OpenFor: u.Breaker.OpenFor,
+	}
+}
+
+func cadence(u config.Upstream) kyc.Cadence {
+	return kyc.Cadence{PollEvery: u.PollEvery, RetryAfter: u.RetryAfter}
+}
+
+func (u *upstreams) providers() []kyc.Provider { return u.set.Providers() }
+
+func (u *upstreams) health() []kyc.ProviderHealth { return u.set.Health() }
+
+func (u *upstreams) unknownStatus(provider string) { u.metrics.UnknownStatus(provider) }
+
+func (u *upstreams) names() []string {
+	var names []string
+	for _, p := range u.set.Providers() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// baseURLs gives the configured upstreams by setting.
+func baseURLs(c config.Config) map[string]string {
+	urls := make(map[string]string)
+	if p := c.Providers.QITech; p != nil {
+		urls["providers.qitech.base_url"] = p.BaseURL
+	}
+	if p := c.Providers.Unico; p != nil {
+		urls["providers.unico.base_url"] = p.BaseURL
+	}
+	if p := c.Providers.FinHub; p != nil {
+		urls["providers.finhub.base_url"] = p.BaseURL
+	}
+	if p := c.Providers.Leap; p != nil {
+		urls["providers.leap.base_url"] = p.BaseURL
+	}
+	return urls
+}
+
+// reached is what a look at an upstream showed.
+type reached struct {
+	setting   string
+	err       error
+	simulator bool
+	skew      time.Duration // their clock minus ours, to the second; zero when they did not say
+}
+
+// look asks every upstream for anything at all: any HTTP answer is a sign of life, and the only things read
+// of it are headers.
+func look(ctx context.Context, c config.Config, timeout time.Duration) []reached {
+	urls := baseURLs(c)
+	results := make([]reached, 0, len(urls))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	client := &http.Client{Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	for setting, url := range urls {
+		wg.Go(func() {
+			r := reached{setting: setting}
+			r.simulator, r.skew, r.err = lookAt(ctx, client, url)
+			mu.Lock()
+			defer mu.Unlock()
+			results = append(results, r)
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+func lookAt(ctx context.Context, client *http.Client, url string) (simulator bool, skew time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return false, 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false, 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		skew = time.Until(date)
+	}
+	return resp.Header.Get("Kycgate-Simulator") != "", skew, nil
+}
+
+// refuseSimulators keeps a production gateway from running against made-up decisions. An upstream that
+// does not answer now is not refused: an outage must not keep the gateway from starting, and the client
+// refuses a simulator's answers later as well.
+func refuseSimulators(ctx context.Context, c config.Config) error {
+	for _, r := range look(ctx, c, time.Second) {
+		if r.simulator {
+			return config.Wrong(r.setting, "is a kycgate simulator: production needs the provider itself")
+		}
+	}
+	return nil
+}
+
+// Check is one line of `kycgate doctor`.
+type Check struct {
+	Name   string
+	OK     bool
+	Detail string
+}
+
+// maxSkew is how far a provider's clock may be from ours: signed assertions live minutes (ours).
+const maxSkew = 30 * time.Second
+
+// providerChecks looks at every upstream and, where we speak to it, asks it for something that is not there:
+// only a working endpoint with our key answers "not found".
+func providerChecks(ctx context.Context, o Options) []Check {
+	c := o.Config
+	var checks []Check
+	for _, r := range look(ctx, c, 5*time.Second) {
+		name := strings.TrimSuffix(r.setting, ".base_url")
+		switch {
+		case r.err != nil:
+			checks = append(checks, Check{name, false, "does not answer: check base_url, DNS and the way out of this network"})
+		case r.simulator && c.Environment == config.Production:
+			checks = append(checks, Check{name, false, "is a simulator: production needs the provider itself"})
+		case r.skew > maxSkew || r.skew < -maxSkew:
+			checks = append(checks, Check{name, false, fmt.Sprintf("its clock and ours differ by %s: synchronise this machine's clock", r.skew.Round(time.Second))})
+		default:
+			checks = append(checks, Check{name, true, "answers; clocks agree"})
+		}
+	}
+	return append(checks, operationChecks(ctx, o)...)
+}
+
+func operationChecks(ctx context.Context, o Options) []Check {
+	u, err := newUpstreams(ctx, o, prometheus.NewRegistry())
+	if err != nil {
+		return []Check{{"providers", false, err.Error()}}
+	}
+	var checks []Check
+	for _, p := range u.providers() {
+		if p.FetchPersonAnalysis == nil {
+			continue
+		}
+		name := "providers." + p.Name + ".api_key"
+		_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+		switch kyc.KindOf(err) {
+		case kyc.NotFound:
+			checks = append(checks, Check{name, true, "accepted"})
+		case kyc.Credentials:
+			checks = append(checks, Check{name, false, "refused by the provider: check the key and that it is of this environment"})
+		default:
+			checks = append(checks, Check{name, false, "could not be tried: the provider answers, but not to a look-up (" + kyc.KindOf(err).String() + ")"})
+		}
+	}
+	return checks
+}
