@@ -123,13 +123,12 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 	}
 	return server.NewGraphQL(server.GraphQLConfig{
 		Schema: schema,
-		Authenticate: func(r *http.Request) (kyc.Caller, error) {
+		Authenticate: func(r *http.Request) (kyc.Caller, time.Time, error) {
 			token, ok := auth.FromRequest(r)
 			if !ok {
-				return kyc.Caller{}, auth.ErrUnauthenticated
+				return kyc.Caller{}, time.Time{}, auth.ErrUnauthenticated
 			}
-			caller, _, err := verifier.Verify(r.Context(), token)
-			return caller, err
+			return verifier.Verify(r.Context(), token)
 		},
 		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
 			return policy.Authorize(c, op)
@@ -138,7 +137,8 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 		IntrospectionOpen: o.Config.Environment == config.Sandbox,
 		Metrics:           server.NewMetrics(reg), Logger: o.Logger, NewErrorID: newErrorID,
 		// A little over answer_within: the mutation answers PENDING by itself well before.
-		AnswerTimeout: o.Config.AnswerWithin + 5*time.Second,
+		AnswerTimeout:  o.Config.AnswerWithin + 5*time.Second,
+		AllowedOrigins: allowedOrigins(o.Config), OwnOrigin: o.Config.OwnOrigin(), Clock: o.Clock,
 	})
 }
 
@@ -243,6 +243,14 @@ func partners(c config.Config) []kyc.Partner {
 			source = kyc.SourceQitech
 		}
 		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source})
+	}
+	return out
+}
+
+func allowedOrigins(c config.Config) map[kyc.PartnerID][]string {
+	out := make(map[kyc.PartnerID][]string)
+	for _, p := range c.Partners {
+		out[kyc.PartnerID(p.ID)] = p.AllowedOrigins
 	}
 	return out
 }
