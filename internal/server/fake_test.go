@@ -264,10 +264,10 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 		},
 		"Subscription.ticks": ticks, "Subscription.crash": ticks, "Subscription.persons": ticks, "Subscription.many": ticks,
 		"Subscription.nothing": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
-		"Query.echo":   func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
-		"Query.boom":   func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
-		"Query.fail":   func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
-		"Query.refuse": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
+		"Query.echo":           func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
+		"Query.boom":           func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
+		"Query.fail":           func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
+		"Query.refuse":         func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
 		"Query.slow": func(ctx context.Context, _ map[string]any) (any, error) {
 			d.entered <- ctx
 			select {

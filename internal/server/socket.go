@@ -314,7 +314,7 @@ func (s *socket) subscribe(m message) {
 		<-old.done
 		s.mu.Lock()
 	}
-	if s.draining {
+	if s.g.isDraining() {
 		s.mu.Unlock()
 		return // The client will do it again where it connects next.
 	}
@@ -342,11 +342,10 @@ var refuseOperationsOfSocket = atHTTP(http.StatusTooManyRequests, codeRateLimite
 func (s *socket) run(o *running, p *params) {
 	start, kind, outcome := time.Now(), operationUnknown, outcomeRefused
 	defer func() {
-		o.cancel()
 		s.mu.Lock()
-		delete(s.operations, o.id)
 		s.streaming(o)
 		s.mu.Unlock()
+		o.cancel()
 		close(o.done)
 		s.g.cfg.Metrics.observe(kind, outcome, time.Since(start))
 		s.g.cfg.Logger.LogAttrs(s.wire, slog.LevelInfo, "operation",
@@ -360,17 +359,25 @@ func (s *socket) run(o *running, p *params) {
 			id := s.g.cfg.NewErrorID()
 			logPanic(s.wire, s.g.cfg.Logger, id, v)
 			outcome = outcomeInternal
-			s.send(o, about("error", o.id, internalRefusal(id).errors()))
+			s.finish(o, about("error", o.id, internalRefusal(id).errors()))
 		}
 	}()
-	refused := s.operate(o, p, &kind, &outcome)
-	switch {
-	case refused != nil:
+	if refused := s.operate(o, p, &kind, &outcome); refused != nil {
 		s.g.cfg.Metrics.refuse(refused.reason)
-		s.send(o, about("error", o.id, refused.errors()))
-	case o.ctx.Err() == nil:
-		s.send(o, about("complete", o.id, nil))
+		s.finish(o, about("error", o.id, refused.errors()))
+		return
 	}
+	s.finish(o, about("complete", o.id, nil))
+}
+
+// finish sends the last message of an operation. The id is free before: whoever reads the message may use it again.
+func (s *socket) finish(o *running, message []byte) {
+	s.mu.Lock()
+	if s.operations[o.id] == o {
+		delete(s.operations, o.id)
+	}
+	s.mu.Unlock()
+	s.send(o, message)
 }
 
 // operate sends the results of an operation, or says why there are none.

@@ -188,7 +188,7 @@ func (w eventWriter) write(parts ...[]byte) bool {
 	// http.Server.WriteTimeout runs from the head of the request and would end every stream. A writer without a
 	// connection, as in a test, has no deadline.
 	_ = w.ctrl.SetWriteDeadline(time.Now().Add(writeWithin))
-	if _, err := w.e.Write(bytes.Join(parts, nil)); err != nil { //nolint:gosec // G705: it is an event stream of JSON, and nosniff is set.
+	if _, err := w.e.Write(bytes.Join(parts, nil)); err != nil {
 		return false
 	}
 	return w.ctrl.Flush() == nil
