@@ -13,8 +13,32 @@ const rotateBatch = 200
 
 // RotateKeys leaves nothing wrapped under a master key that is no longer the primary: each partner gets a new key, all data keys
 // are wrapped anew with it, and the old partner keys go. Data is not touched. Reads and writes go on meanwhile; a process that dies
-// in between leaves a database that works, and the next call goes on where it stood. progress may be nil.
-func (s *Store) RotateKeys(ctx context.Context, progress func(done, total int)) error {
+// in between leaves a database that works, and the next call goes on where it stood. drop is called inside a transaction that has
+// seen that nothing is left: nobody can be about to commit something under an old master key then. progress may be nil.
+func (s *Store) RotateKeys(ctx context.Context, drop func() error, progress func(done, total int)) error {
+	for {
+		if err := s.rotateOnce(ctx, progress); err != nil {
+			return err
+		}
+		err := s.Write(ctx, func(w kyc.Tx) error {
+			return w.(*tx).use(ctx, "store.rotate_keys", func(ctx context.Context, q *session) error {
+				switch _, left, err := keysLeft(ctx, q, s.crypt); {
+				case err != nil:
+					return err
+				case left > 0:
+					return errKeysLeft
+				default:
+					return drop()
+				}
+			})
+		})
+		if !errors.Is(err, errKeysLeft) {
+			return err
+		}
+	}
+}
+
+func (s *Store) rotateOnce(ctx context.Context, progress func(done, total int)) error {
 	partners, total, err := s.keysLeft(ctx)
 	if err != nil {
 		return err

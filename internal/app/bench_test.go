@@ -31,6 +31,7 @@ import (
 	"github.com/kycgate/kycgate/internal/app"
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/store"
 )
@@ -218,7 +219,11 @@ func (w *workload) start(b *testing.B) {
 func fill(b *testing.B, path, limitPath string) []kyc.PersonID {
 	b.Helper()
 	ctx := context.Background()
-	s, err := store.Open(ctx, store.Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	keyset := filepath.Join(filepath.Dir(path), "kycgate-sandbox-keyset.json") // where the gateway of a sandbox looks for it
+	benchMust(b, vault.Create(keyset, vault.Sandbox()))
+	keys, err := vault.Open(keyset, vault.Sandbox())
+	benchMust(b, err)
+	s, err := store.Open(ctx, store.Options{Path: path, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
 	benchMust(b, err)
 	_, _, err = s.Migrate(ctx)
 	benchMust(b, err)
