@@ -109,6 +109,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobRetention:
+		return s.enforceRetention(ctx, job)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}
