@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/kycgate/kycgate/graph"
 	"github.com/kycgate/kycgate/kyc"
@@ -21,7 +22,8 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
 }
 
-// schema gives every operation its own loaders, so that nothing is shared between two callers.
+// schema gives every operation its own loaders, and every event of a subscription: nothing is shared between two callers, and
+// nothing that was read for one event is told with the next.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
@@ -29,6 +31,11 @@ type schema struct {
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
 	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	if graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription {
+		return func(ctx context.Context) *graphql.Response {
+			return run(context.WithValue(ctx, loadersKey{}, newLoaders(s.service)))
+		}
+	}
 	return func(ctx context.Context) *graphql.Response {
 		return run(context.WithValue(ctx, loadersKey{}, l))
 	}

@@ -98,7 +98,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, erased.Close())
 		}
 	}()
-	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock); err != nil {
+	feed := kyc.NewFeed()
+	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock, feed); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -109,7 +110,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
-		Erasures: erased, Retention: retention(c),
+		Erasures: erased, Retention: retention(c), Feed: feed,
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
 		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
 	})
@@ -234,8 +235,10 @@ func (a *App) PublicAddr() string { return a.server.PublicAddr().String() }
 func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
-func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: reg, Logger: log, Now: clock.Now})
+func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock, feed *kyc.Feed) (*store.Store, error) {
+	s, err := store.Open(ctx, store.Options{
+		Path: c.Database.SQLitePath(), Keys: keys, Registerer: reg, Logger: log, Now: clock.Now, Changed: feed.Wake,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
