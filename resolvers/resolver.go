@@ -30,7 +30,8 @@ type schema struct {
 }
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
-	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	l := newLoaders(s.service)
+	run := s.ExecutableSchema.Exec(context.WithValue(ctx, loadersKey{}, l)) // A subscription opens its source here.
 	if graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription {
 		return func(ctx context.Context) *graphql.Response {
 			return run(context.WithValue(ctx, loadersKey{}, newLoaders(s.service)))

@@ -45,7 +45,7 @@ type Query {
   slow: String
 }
 type Mutation { registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! }
-type Subscription { ticks(from: Int = 1): Int! nothing: Int! crash: Int! persons: PersonConnection! many(first: Int = 25): PersonConnection! }
+type Subscription { ticks(from: Int = 1): Int! nothing: Int! crash: Int! persons: PersonConnection! many(first: Int = 25): PersonConnection! versions(subject: ID!, sinceVersion: Int): Int! }
 type Viewer { id: ID! name: String! friends: [Viewer!]! persons(first: Int = 25): PersonConnection! }
 type Person implements Node {
   id: ID! name: String! status: Status!
@@ -229,6 +229,7 @@ type door struct {
 	entered   chan context.Context
 	leave     chan struct{}
 	sources   chan *source // of the subscriptions, as they begin
+	fake      *fakeSchema
 	expiry    atomic.Pointer[time.Time]
 }
 
@@ -278,6 +279,7 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 			}
 		},
 	}}
+	d.fake = es
 	cfg := GraphQLConfig{
 		Schema:  es,
 		Metrics: NewMetrics(d.registry),
