@@ -86,7 +86,7 @@ func TestFileKeepsEverything(t *testing.T) {
 	if !other.Current(wrapped) || !bytes.Equal(other.Index("acme", "cpf", "52998224725"), index) || !bytes.Equal(other.MAC([]byte("row")), mac) || !other.Verify([]byte("head"), signature) {
 		t.Error("the file opened again is another keyset")
 	}
-	if len(index) != 16 || len(mac) != 32 || other.Masters() != 1 || other.MadeBy() != "kycgate keys init" || other.MadeBySandbox() {
+	if len(index) != 16 || len(mac) != 32 || other.Masters() != 1 || other.MadeBy() != "kycgate keys init" {
 		t.Error(len(index), len(mac), other.Masters(), other.MadeBy())
 	}
 	info, err := os.Stat(path)
@@ -168,6 +168,8 @@ func TestOpenRefuses(t *testing.T) {
 		return path
 	}
 	altered := bytes.Replace(data, []byte(`"kycgate keys init"`), []byte(`"kycgate sandbox"`), 1)
+	sandbox := filepath.Join(dir, "sandbox.json")
+	must(t, Create(sandbox, Sandbox()))
 	// Whoever repairs the checksum as well changed what is bound to the keys.
 	f, err := parse(data)
 	must(t, err)
@@ -191,6 +193,8 @@ func TestOpenRefuses(t *testing.T) {
 		"readable by group":  {put("group", data, 0o640), Passphrase(passphrase), errReadable, "chmod 600"},
 		"a folder":           {dir, Passphrase(passphrase), errNotWhole, "restore your copy"},
 		"not there":          {filepath.Join(dir, "none"), Passphrase(passphrase), os.ErrNotExist, "kycgate keys init"},
+		"a sandbox's":        {sandbox, Passphrase(passphrase), nil, "protects nothing"},
+		"for a sandbox":      {good, Sandbox(), nil, "not a sandbox's"},
 		"of the future":      {put("future", bytes.Replace(data, []byte(`"kycgate_keyset": 1`), []byte(`"kycgate_keyset": 2`), 1), 0o600), Passphrase(passphrase), nil, "newer kycgate"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -384,4 +388,35 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// A sandbox keeps its keyset, and its keyset is no other's.
+func TestSandbox(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "kycgate-sandbox-keyset.json")
+	k, made, err := OpenSandbox(path)
+	if err != nil || !made || k.MadeBy() != "kycgate sandbox" {
+		t.Fatal(made, err)
+	}
+	wrapped := wrap(t, k, "key", "")
+	again, made, err := OpenSandbox(path)
+	if err != nil || made {
+		t.Fatal(made, err)
+	}
+	unwraps(t, again, wrapped, "key", "")
+	if other, _, err := OpenSandbox(filepath.Join(t.TempDir(), "keyset.json")); err != nil || bytes.Equal(other.Index("a", "b", "c"), k.Index("a", "b", "c")) {
+		t.Errorf("two sandboxes have the same keys: %v", err)
+	}
+	info, err := os.Stat(path)
+	must(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	must(t, os.WriteFile(path, []byte("{}"), 0o600))
+	if _, _, err := OpenSandbox(path); !errors.Is(err, errNotWhole) {
+		t.Errorf("a damaged one: %v", err)
+	}
+	if _, _, err := OpenSandbox(filepath.Join(path, "none")); err == nil {
+		t.Error("made in a folder that is not there")
+	}
 }
