@@ -11,10 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kycgate/kycgate/internal/auth/keys"
 	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 )
 
@@ -57,6 +59,9 @@ public_url: https://kyc.example.com
 environment: production
 database:
   url: sqlite://kycgate.db
+keys:
+  file: keyset.json
+  passphrase: correct horse battery staple
 auth:
   issuer: https://issuer.example.com
   audience: kycgate
@@ -71,6 +76,24 @@ partners:
   - {id: acme, source_kyc: qitech}
   - {id: bazaar}
 `
+
+// keyset is a keyset file that the passphrase of production opens. One is enough: its derivation is slow on purpose.
+var keyset = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "kycgate-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "keyset.json")
+	if err := vault.Create(file, vault.Passphrase("correct horse battery staple")); err != nil {
+		panic(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	return data
+})
 
 // configuration writes a configuration and what it refers to, and gives its path.
 func configuration(t *testing.T, text string) string {
@@ -91,6 +114,7 @@ func configuration(t *testing.T, text string) string {
 	for name, data := range map[string][]byte{
 		"kycgate.yaml": []byte(text),
 		"jwks.json":    set,
+		"keyset.json":  keyset(),
 		"signing.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -153,6 +177,9 @@ func TestVersion(t *testing.T) {
 func TestConfigurationErrors(t *testing.T) {
 	t.Parallel()
 	for setting, edit := range map[string][2]string{
+		"keys":                            {"keys:\n  file: keyset.json\n  passphrase: correct horse battery staple\n", ""},
+		"keys.file":                       {"keyset.json", "none.json"},
+		"keys.passphrase":                 {"correct horse battery staple", "changeme-changeme"},
 		"environment":                     {"environment: production\n", ""},
 		"public_url":                      {"public_url: https:", "public_url: http:"},
 		"database.url":                    {"  url: sqlite://kycgate.db", "  {}"},
