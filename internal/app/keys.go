@@ -46,7 +46,7 @@ func openSandboxKeys(c config.Config, log *slog.Logger) (k *vault.Keyset, file s
 	if c.Environment != config.Sandbox {
 		return nil, "", config.Wrong("keys", "is required: personal data is encrypted, make a keyset with `kycgate keys init`")
 	}
-	file = filepath.Join(filepath.Dir(c.Database.SQLitePath()), sandboxKeyset)
+	file = sandboxKeysetFile(c)
 	k, made, err := vault.OpenSandbox(file)
 	if err != nil {
 		return nil, "", fmt.Errorf("the sandbox's keyset: %w", err)
@@ -55,6 +55,26 @@ func openSandboxKeys(c config.Config, log *slog.Logger) (k *vault.Keyset, file s
 		log.Warn("no keys are configured: personal data is encrypted with a new keyset that protects nothing, for a sandbox only", "file", file)
 	}
 	return k, file, nil
+}
+
+func sandboxKeysetFile(c config.Config) string {
+	return filepath.Join(filepath.Dir(c.Database.SQLitePath()), sandboxKeyset)
+}
+
+// ownKeys refuses a keyset that is not the one of the database. Serving with it would answer every question about a person with an
+// error, and begin to encrypt with keys that the backups of the keyset do not hold. While a rotation is unfinished it cannot tell.
+func ownKeys(ctx context.Context, c config.Config, keyset *vault.Keyset) error {
+	if keyset.Masters() > 1 {
+		return nil
+	}
+	left, err := store.KeysLeft(ctx, c.Database.SQLitePath(), keyset)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	if left > 0 {
+		return config.Wrong("keys.file", "is not the keyset of this database: restore the one that what is in it was encrypted with")
+	}
+	return nil
 }
 
 // erasuresFile is where the list of erased persons lies.
@@ -108,6 +128,11 @@ func RotateKeys(ctx context.Context, c config.Config, log *slog.Logger, out io.W
 	keyset, _, err := openKeys(c, log)
 	if err != nil {
 		return err
+	}
+	if have, want, err := store.Inspect(ctx, c.Database.SQLitePath()); err == nil && have == want {
+		if err := ownKeys(ctx, c, keyset); err != nil {
+			return err
+		}
 	}
 	added, err := keyset.AddPrimary()
 	if err != nil {
