@@ -137,6 +137,7 @@ func TestHelp(t *testing.T) {
 		"token":    {"--config", "--partner", "KYCGATE_PARTNER", "--scope", "KYCGATE_SCOPE", "--person", "KYCGATE_PERSON", "--ttl", "KYCGATE_TTL", "1h", "persons:read"},
 		"migrate":  {"--config"},
 		"doctor":   {"--config"},
+		"keys":     {"init", "rotate", "--passphrase", "--config"},
 		"version":  {},
 	} {
 		if !strings.Contains(all, "\n  "+command+" ") && !strings.Contains(all, "\n  "+command+"\n") {
@@ -149,6 +150,25 @@ func TestHelp(t *testing.T) {
 		for _, want := range append(flags, "Example", "kycgate "+command, "--log-format", "KYCGATE_LOG_FORMAT") {
 			if !strings.Contains(help, want) {
 				t.Errorf("%s --help does not mention %s:\n%s", command, want, help)
+			}
+		}
+	}
+}
+
+// TestKeysHelp: the commands of a command have a --help of their own.
+func TestKeysHelp(t *testing.T) {
+	t.Parallel()
+	for command, flags := range map[string][]string{
+		"init":   {"--out", "KYCGATE_OUT", "--passphrase", "KYCGATE_PASSPHRASE", "--kms-uri", "KYCGATE_KMS_URI", "VAULT_TOKEN", "16 characters", "env:NAME"},
+		"rotate": {"--config", "KYCGATE_CONFIG", "interrupted"},
+	} {
+		code, help, stderr := kycgate(t, "keys", command, "--help")
+		if code != 0 || stderr != "" {
+			t.Errorf("keys %s --help ends with %d and says %q", command, code, stderr)
+		}
+		for _, want := range append(flags, "Example", "kycgate keys "+command, "--log-format") {
+			if !strings.Contains(help, want) {
+				t.Errorf("keys %s --help does not mention %s:\n%s", command, want, help)
 			}
 		}
 	}
@@ -275,7 +295,7 @@ func TestMigrateAndDoctor(t *testing.T) {
 	if code != 1 || stderr != "" {
 		t.Errorf("doctor with a provider that is down ends with %d and says %q", code, stderr)
 	}
-	for _, want := range []string{"ok    configuration", "ok    database", "ok    token keys", "FAIL  "} {
+	for _, want := range []string{"ok    configuration", "ok    database", "ok    token keys", "ok    keys ", "FAIL  "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("doctor does not print %q:\n%s", want, stdout)
 		}
