@@ -51,7 +51,7 @@ Examples:
 
 // passphraseVariable is where the parser finds --passphrase, as it finds every flag. The configuration's example has the passphrase
 // itself in the very variable, and a variable is a fit place for it.
-const passphraseVariable = "KYCGATE_PASSPHRASE"
+const passphraseVariable = "KYCGATE_PASSPHRASE" //nolint:gosec // G101: it is the name of a variable
 
 // Run makes the file and opens it again, so that what was made is known to work.
 func (c keysInitCmd) Run(p *process) error {

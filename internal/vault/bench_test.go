@@ -64,7 +64,7 @@ func BenchmarkSign(b *testing.B) {
 
 // BenchmarkOpen is what a start of the gateway pays.
 func BenchmarkOpen(b *testing.B) {
-	path, _ := made(b)
+	path, _ := protected(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		opened(b, path)

@@ -166,6 +166,10 @@ func parseContents(plain []byte) (*secrets, error) {
 // Create makes a new keyset file, mode 0600, and has it on the device when it returns. It never replaces a
 // file: data encrypted with a keyset that is gone is gone.
 func Create(path string, w Wrapper) (err error) {
+	exists := fmt.Errorf("%s exists already and is not replaced, because what was encrypted with it would be lost: choose another name: %w", path, os.ErrExist)
+	if _, err := os.Lstat(path); err == nil {
+		return exists // before anything slow; writeNew asks again
+	}
 	how, key, err := w.wrapper().create()
 	if err != nil {
 		return err
@@ -187,7 +191,7 @@ func Create(path string, w Wrapper) (err error) {
 	}
 	err = writeNew(path, f.encode())
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s exists already and is not replaced, because what was encrypted with it would be lost: choose another name: %w", path, os.ErrExist)
+		return exists
 	}
 	if err == nil {
 		err = syncFolder(path)

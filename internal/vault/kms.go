@@ -121,12 +121,12 @@ func transitError(err error, operation string) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &answer):
-		switch {
-		case answer.StatusCode == http.StatusForbidden:
+		switch answer.StatusCode {
+		case http.StatusForbidden:
 			return fmt.Errorf("it answers 403: check VAULT_TOKEN, and that its policy lets it %s with the key", operation)
-		case answer.StatusCode == http.StatusNotFound:
+		case http.StatusNotFound:
 			return errors.New("it answers 404: check the mount and the key in the URI")
-		case answer.StatusCode == http.StatusBadRequest:
+		case http.StatusBadRequest:
 			return fmt.Errorf("it answers 400: check that the key exists, has a type with associated data and may still %s", operation)
 		default:
 			return fmt.Errorf("it answers %d: check that it is initialised, unsealed and healthy", answer.StatusCode)

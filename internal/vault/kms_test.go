@@ -177,13 +177,15 @@ func TestKMSFails(t *testing.T) {
 		answer http.HandlerFunc
 		says   string
 	}{
-		"403":            {refuse(403), "VAULT_TOKEN"},
-		"404":            {refuse(404), "mount"},
-		"400":            {refuse(400), "type with associated data"},
-		"sealed":         {refuse(503), "unsealed"},
-		"an echo":        {echo(500), "500"},
-		"not a Vault":    {echo(200), "names a Vault"},
-		"a redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://127.0.0.1:1/", 307) }, "something else"},
+		"403":         {refuse(403), "VAULT_TOKEN"},
+		"404":         {refuse(404), "mount"},
+		"400":         {refuse(400), "type with associated data"},
+		"sealed":      {refuse(503), "unsealed"},
+		"an echo":     {echo(500), "500"},
+		"not a Vault": {echo(200), "names a Vault"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, "something else"},
 		"another answer": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data":{"plaintext":1}}`)) }, "names a Vault"},
 		"no answer":      {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data":{}}`)) }, "something else"},
 		"another key":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data":{"plaintext":"AAAA"}}`)) }, "something else"},
