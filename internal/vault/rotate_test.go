@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -272,4 +273,21 @@ func TestProcessesAgree(t *testing.T) {
 			},
 		})
 	})
+}
+
+// Root may rotate, and the user that the gateway runs as can still read the file.
+func TestRotationKeepsTheOwner(t *testing.T) {
+	t.Parallel()
+	path, k := made(t)
+	const user, group = 4321, 4322
+	if err := os.Chown(path, user, group); err != nil {
+		t.Skip(err) // only root gives files away
+	}
+	_, err := k.AddPrimary()
+	must(t, err)
+	info, err := os.Stat(path)
+	must(t, err)
+	if s, ok := info.Sys().(*syscall.Stat_t); !ok || s.Uid != user || s.Gid != group || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file belongs to %+v, mode %v", info.Sys(), info.Mode())
+	}
 }
