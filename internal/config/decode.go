@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +27,7 @@ type decoder struct {
 var (
 	secretType   = reflect.TypeFor[Secret]()
 	durationType = reflect.TypeFor[time.Duration]()
+	ageType      = reflect.TypeFor[Age]()
 )
 
 func (d *decoder) node(n *yaml.Node, cfg *Config) {
@@ -49,6 +53,8 @@ func (d *decoder) decode(path string, n *yaml.Node, v reflect.Value) {
 		d.secret(path, n, v)
 	case v.Type() == durationType:
 		d.duration(path, n, v)
+	case v.Type() == ageType:
+		d.age(path, n, v)
 	default:
 		d.kind(path, n, v)
 	}
@@ -179,49 +185,78 @@ func (d *decoder) duration(path string, n *yaml.Node, v reflect.Value) {
 	v.SetInt(int64(parsed))
 }
 
+// age is a duration that may also be counted in days and in years of 365 days.
+func (d *decoder) age(path string, n *yaml.Node, v reflect.Value) {
+	const want = "an age with a unit, such as 36h, 90d or 5y"
+	if !d.scalar(path, n, want, "!!str") {
+		return
+	}
+	parsed, err := time.ParseDuration(n.Value)
+	if ageForm.MatchString(n.Value) {
+		unit := len(n.Value) - 1
+		days, _ := strconv.Atoi(n.Value[:unit]) // four digits at most
+		if n.Value[unit] == 'y' {
+			days *= 365
+		}
+		parsed, err = time.Duration(days)*24*time.Hour, nil
+	}
+	if err != nil || parsed < 0 {
+		d.addLine(n.Line, path, "must be %s", want)
+		return
+	}
+	v.SetInt(int64(parsed))
+}
+
+// ageForm keeps the product far from where a duration overflows, at 292 years.
+var ageForm = regexp.MustCompile(`^([0-9]{1,4}d|[0-9]{1,2}y)$`)
+
 // secret resolves env:NAME and file:PATH. No message shows what the secret is.
 func (d *decoder) secret(path string, n *yaml.Node, v reflect.Value) {
 	if !d.scalar(path, n, "text: put it in quotes", "!!str") {
 		return
 	}
-	text := n.Value
+	s, err := resolveSecret(n.Value, d.dir, d.lookupEnv)
+	if err != nil {
+		d.addLine(n.Line, path, "%v", err)
+		return
+	}
+	v.Set(reflect.ValueOf(s))
+}
+
+// ResolveSecret reads a secret that is written as env:NAME or file:PATH, as in the configuration. Anything else is the secret itself.
+func ResolveSecret(text string) (Secret, error) { return resolveSecret(text, ".", os.LookupEnv) }
+
+func resolveSecret(text, dir string, lookupEnv func(string) (string, bool)) (Secret, error) {
 	if name, ok := strings.CutPrefix(text, "env:"); ok {
-		value, set := d.lookupEnv(name)
+		value, set := lookupEnv(name)
 		switch {
 		case !variableName.MatchString(name):
-			d.addLine(n.Line, path, "env: must be followed by the name of an environment variable")
-			return
+			return Secret{}, errors.New("env: must be followed by the name of an environment variable")
 		case !set:
-			d.addLine(n.Line, path, "the environment variable %s is not set: set it before starting", name)
-			return
+			return Secret{}, fmt.Errorf("the environment variable %s is not set: set it before starting", name)
 		}
 		text = trimNewline(value)
 		if text == "" {
-			d.addLine(n.Line, path, "the environment variable %s is empty: set it before starting", name)
-			return
+			return Secret{}, fmt.Errorf("the environment variable %s is empty: set it before starting", name)
 		}
 	} else if file, ok := strings.CutPrefix(text, "file:"); ok {
 		if file == "" {
-			d.addLine(n.Line, path, "file: must be followed by the path of a file")
-			return
+			return Secret{}, errors.New("file: must be followed by the path of a file")
 		}
-		file = resolve(d.dir, filepath.FromSlash(file))
+		file = resolve(dir, filepath.FromSlash(file))
 		data, err := readBounded(file, maxSecretFile)
 		if err != nil {
-			d.addLine(n.Line, path, "%v", err)
-			return
+			return Secret{}, err
 		}
 		text = trimNewline(string(data))
 		if text == "" {
-			d.addLine(n.Line, path, "%s is empty: write the secret into it", shown(file))
-			return
+			return Secret{}, fmt.Errorf("%s is empty: write the secret into it", shown(file))
 		}
 	}
 	if text == "" {
-		d.addLine(n.Line, path, "is empty: give it a value, env:NAME or file:PATH")
-		return
+		return Secret{}, errors.New("is empty: give it a value, env:NAME or file:PATH")
 	}
-	v.Set(reflect.ValueOf(NewSecret(text)))
+	return NewSecret(text), nil
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
