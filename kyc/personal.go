@@ -117,7 +117,12 @@ func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return n.marshal(ctx, w, maskName)
 }
 
+// MarshalGQLContext writes null for nobody's: whatever has a document number may have none.
 func (d DocumentNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
 	return d.marshal(ctx, w, maskDocument)
 }
 

@@ -93,6 +93,13 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 
 // Node gives any object by its global id, or nil. The prefix says which table to ask.
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
+	if strings.HasPrefix(id, facePrefix) {
+		f, err := s.Face(ctx, FaceID(id))
+		if f == nil {
+			return nil, err
+		}
+		return f, err
+	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
 		return nil, err // a nil *Person in the interface would not be null

@@ -57,6 +57,8 @@ type Service struct {
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
 
+	faceLocks locks // by document
+
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
 	background sync.WaitGroup
@@ -115,6 +117,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobFace:
+		return s.advanceFace(ctx, job)
 	case JobRetention:
 		return s.enforceRetention(ctx, job)
 	default:

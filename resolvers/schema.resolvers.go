@@ -12,6 +12,11 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
+// Person is the resolver for the person field.
+func (r *faceRegistrationResolver) Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error) {
+	return loadersFrom(ctx).personOf(ctx, obj.PersonID)
+}
+
 // RegisterPerson is the resolver for the registerPerson field.
 func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error) {
 	payload, err := received(ctx)
@@ -19,6 +24,11 @@ func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.Registe
 		return nil, err
 	}
 	return r.service.RegisterPerson(ctx, input, payload)
+}
+
+// RegisterFace is the resolver for the registerFace field.
+func (r *mutationResolver) RegisterFace(ctx context.Context, input kyc.RegisterFaceInput) (*kyc.RegisterFacePayload, error) {
+	return r.service.RegisterFace(ctx, input)
 }
 
 // ErasePerson is the resolver for the erasePerson field.
@@ -38,6 +48,11 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 		return nil, err
 	}
 	return loadersFrom(ctx).registrationsOf(page).load(ctx, obj.ID)
+}
+
+// FaceRegistrations is the resolver for the faceRegistrations field.
+func (r *personResolver) FaceRegistrations(ctx context.Context, obj *kyc.Person) ([]*kyc.FaceRegistration, error) {
+	return loadersFrom(ctx).faces.load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -77,6 +92,16 @@ func (r *queryResolver) Persons(ctx context.Context, first *int, after *string, 
 	return page, err
 }
 
+// FaceRegistration is the resolver for the faceRegistration field.
+func (r *queryResolver) FaceRegistration(ctx context.Context, registrationKey string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistration(ctx, registrationKey)
+}
+
+// FaceRegistrationByDocument is the resolver for the faceRegistrationByDocument field.
+func (r *queryResolver) FaceRegistrationByDocument(ctx context.Context, documentNumber string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistrationByDocument(ctx, documentNumber)
+}
+
 // Providers is the resolver for the providers field.
 func (r *queryResolver) Providers(ctx context.Context) ([]*kyc.ProviderHealth, error) {
 	return r.service.ProviderHealth(), nil
@@ -90,6 +115,11 @@ func (r *queryResolver) Viewer(ctx context.Context) (*kyc.Viewer, error) {
 // TotalCount is the resolver for the totalCount field.
 func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *kyc.RegistrationConnection) (int, error) {
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
+}
+
+// FaceRegistration returns graph.FaceRegistrationResolver implementation.
+func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
+	return &faceRegistrationResolver{r}
 }
 
 // Mutation returns graph.MutationResolver implementation.
@@ -112,6 +142,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 }
 
 type (
+	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -20,6 +21,8 @@ import (
 
 const (
 	defaultMaxBody       = 1 << 20 // T07
+	defaultMaxCapture    = 8 << 20
+	defaultCaptureMemory = 128 << 20
 	defaultMaxConcurrent = 1_024
 )
 
@@ -62,6 +65,15 @@ type GraphQLConfig struct {
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
 	MaxBody int64
 
+	// MayCapture says who may run any mutation that takes a picture; see [Captures]. Only for them, and only
+	// with such a mutation, a body may be larger than MaxBody, up to MaxCaptureBody. Nil is nobody.
+	MayCapture func(kyc.Caller) bool
+	// MaxCaptureBody is 8 MiB if zero: QI Tech's 3 MB in base64, and two sides of a document.
+	MaxCaptureBody int64
+	// CaptureMemory bounds the bodies above MaxBody that are held at one time; the next one is answered
+	// OVERLOADED. Zero is 128 MiB.
+	CaptureMemory int64
+
 	// AllowedOrigins are the origins whose pages may use a partner's tokens, as a browser writes them
 	// (https://app.example.com). Pages of OwnOrigin, and of the host a request is for, always may.
 	AllowedOrigins map[kyc.PartnerID][]string
@@ -85,6 +97,7 @@ type GraphQL struct {
 	documents *documents
 	origins   *origins
 	slots     chan struct{} // one for each execution at one time
+	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
 
 	streams, sockets *crowd
 	draining         chan struct{}  // closed when no stream may begin any more
@@ -105,6 +118,12 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	}
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = defaultMaxBody
+	}
+	if cfg.MaxCaptureBody <= 0 {
+		cfg.MaxCaptureBody = defaultMaxCapture
+	}
+	if cfg.CaptureMemory <= 0 {
+		cfg.CaptureMemory = defaultCaptureMemory
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clockwork.NewRealClock()
@@ -209,7 +228,9 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refused
 	}
 
-	p, refused := g.decode(e, r)
+	b := &body{graphQL: g}
+	defer b.release()
+	p, refused := g.decode(e, r, who.Caller, b)
 	if refused != nil {
 		return refused
 	}
@@ -225,6 +246,9 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refused
 	}
 	q.operation = o.kind()
+	if b.large() && !o.doc.captures[o.op] {
+		return refuseBody
+	}
 	if r.Method == http.MethodGet && o.op.Operation == ast.Mutation {
 		return refuseGETMutation // C01
 	}
@@ -310,15 +334,21 @@ func forgeable(h http.Header) bool {
 	return h.Get("X-Apollo-Operation-Name") == "" && h.Get("Apollo-Require-Preflight") == "" && h.Get("X-Kycgate-Csrf") == ""
 }
 
-func (g *GraphQL) decode(e *exchange, r *http.Request) (*params, *refusal) {
+func (g *GraphQL) decode(e *exchange, r *http.Request, caller kyc.Caller, b *body) (*params, *refusal) {
 	if r.Method == http.MethodGet {
 		return decodeURL(r.URL.RawQuery)
 	}
-	body, refused := readBody(e, r, g.cfg.MaxBody)
+	var text []byte
+	var refused *refusal
+	if g.cfg.MayCapture != nil && g.cfg.MayCapture(caller) {
+		text, refused = b.read(e, r)
+	} else {
+		text, refused = readBody(e, r, g.cfg.MaxBody)
+	}
 	if refused != nil {
 		return nil, refused
 	}
-	return decodeBody(body)
+	return decodeBody(text)
 }
 
 // execute answers a query or a mutation.

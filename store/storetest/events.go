@@ -79,6 +79,34 @@ func events(t *testing.T, b *bench) {
 	}})
 }
 
+// eventsOfFaces: a face has no versions of its own; what happens to it is a version of its person.
+func eventsOfFaces(t *testing.T, b *bench) {
+	p := newPerson(acme)
+	p.Version = 1
+	b.add(p)
+	f := newFace(acme, p.DocumentNumber)
+	b.addFaces(f)
+	if _, newest := b.versions(acme, string(p.ID), 0, 0); newest != 1 {
+		t.Errorf("a face of nobody made version %d", newest)
+	}
+	b.write(func(tx kyc.Tx) error { _, err := tx.LinkFaces(ctx, acme, p.ID, p.DocumentNumber); return err })
+	f.PersonID = p.ID
+	b.write(func(tx kyc.Tx) error { return tx.UpdateFace(ctx, f) })
+	b.write(func(tx kyc.Tx) error { return tx.DeleteFace(ctx, acme, f.ID) })
+	own := newFace(acme, p.DocumentNumber)
+	own.PersonID = p.ID
+	b.addFaces(own)
+	found, newest, err := b.EventsSince(ctx, acme, string(p.ID), 1, 10)
+	if err != nil || newest != 5 {
+		t.Fatalf("the newest is %d, %v", newest, err)
+	}
+	for i, e := range found {
+		if want := []kyc.FaceID{f.ID, f.ID, f.ID, own.ID}[i]; e.Kind != kyc.EventFace || e.Object != string(want) {
+			t.Errorf("version %d tells of %s %s", e.Version, e.Kind, e.Object)
+		}
+	}
+}
+
 // eventsCommitTogether: an event is there exactly when what it tells of is.
 func eventsCommitTogether(t *testing.T, b *bench) {
 	p := newPerson(acme)
