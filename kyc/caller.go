@@ -70,6 +70,11 @@ type Caller struct {
 	Subject string   // the token's `sub`
 	Scopes  ScopeSet // what the token may do
 	Person  PersonID // only on a subject token: the one person it is about
+
+	// What the audit log says of the request beside that.
+	TokenID   string // the token's `jti`, or a hash of the token where that is missing or unfit to be kept
+	Purpose   string // the token's `purpose`, code-like; "" without one
+	RequestID string // ours, as in the log line and X-Request-Id
 }
 
 // Can reports whether the token carries the scope.
