@@ -186,22 +186,25 @@ func insertAudit(q *session, rows []auditRow) error {
 // readAuditHead reads the end of the chain and makes sure that it is ours. To go on behind a head that somebody has
 // changed would put our hash under theirs.
 func readAuditHead(q *session, keys AuditKeys) (auditHead, error) {
-	var head auditHead
-	found, err := q.get(&head, `SELECT number, hash, mac FROM audit_head WHERE id = 1`)
-	if err != nil {
-		return auditHead{}, err
+	var end struct {
+		auditHead
+		Found    bool   `db:"found"`
+		Last     int64  `db:"last"`
+		LastHash []byte `db:"last_hash"`
 	}
-	var last auditRow
-	rows, err := q.get(&last, `SELECT number, hash FROM audit_log WHERE number = (SELECT max(number) FROM audit_log)`)
+	// One statement is one snapshot: a reader that asked twice would see a commit in between.
+	_, err := q.get(&end, `SELECT coalesce(h.number, 0) AS number, coalesce(h.hash, x'') AS hash, coalesce(h.mac, x'') AS mac,
+		h.id IS NOT NULL AS found, coalesce(l.number, 0) AS last, coalesce(l.hash, x'') AS last_hash
+		FROM (SELECT 1) LEFT JOIN audit_head h ON h.id = 1 LEFT JOIN audit_log l ON l.number = (SELECT max(number) FROM audit_log)`)
 	switch {
 	case err != nil:
 		return auditHead{}, err
-	case !found && !rows:
+	case !end.Found && end.Last == 0:
 		return auditHead{}, nil
-	case !found || !bytes.Equal(head.MAC, head.mac(keys)) || last.Number != head.Number || !bytes.Equal(last.Hash, head.Hash):
+	case !end.Found || !bytes.Equal(end.MAC, end.mac(keys)) || end.Last != end.Number || !bytes.Equal(end.LastHash, end.Hash):
 		return auditHead{}, errAuditHead
 	}
-	return head, nil
+	return end.auditHead, nil
 }
 
 // openAudit reads the end of the chain, at the start.

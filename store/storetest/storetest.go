@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
 		{"Idempotency", idempotency},
+		{"Audit", audit},
 		{"Tenancy", tenancy},
 		{"JobClaim", jobClaim},
 		{"JobFencing", jobFencing},
