@@ -35,8 +35,8 @@ const auditActor = "kycgate"
 type AuditEvent struct {
 	// Partner is needed where there is no caller, as in background work; otherwise it is the caller's.
 	Partner PartnerID
-	Person  PersonID
-	Object  string // id of what was read or changed; "" means the person
+	Person  PersonID // "" where none is known yet; then Object is needed
+	Object  string   // id of what was read or changed; "" means the person
 	Action  AuditAction
 	Fields  []string // schema coordinates, as Person.motherName; any order, repeats count once
 }
@@ -87,7 +87,7 @@ func (e AuditEvent) record(ctx context.Context, now time.Time) (*AuditRecord, er
 		return nil, Errorf(op, "the event has no partner")
 	case !slices.Contains(AuditActions(), r.Action):
 		return nil, Errorf(op, "the event has no known action")
-	case !globalID.MatchString(string(r.PersonID)), !globalID.MatchString(r.Object):
+	case r.PersonID != "" && !globalID.MatchString(string(r.PersonID)), !globalID.MatchString(r.Object):
 		return nil, Errorf(op, "the event names something that is no id")
 	case len(r.Fields) == 0:
 		return nil, Errorf(op, "the event names no field")

@@ -87,12 +87,11 @@ type callerKey struct{}
 
 // WithCaller puts the verified caller into the context. Only the GraphQL endpoint does, after verifying the token.
 func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+	return context.WithValue(ctx, callerKey{}, &request{caller: c})
 }
 
 // CallerFrom returns the caller of a request. Without one it returns the zero Caller, which has no
 // partner and no scope and therefore sees nothing.
 func CallerFrom(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
+	return requestFrom(ctx).caller
 }

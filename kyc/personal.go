@@ -53,7 +53,7 @@ func (p *personal) unmarshal(v any) error {
 // marshal writes the value for readers with pii:read and its mask for all others.
 func (p personal) marshal(ctx context.Context, w io.Writer, mask func(string) string) error {
 	s := p.value
-	if !CallerFrom(ctx).Can(PIIRead) {
+	if !discloses(ctx) {
 		s = mask(s)
 	}
 	return writeJSONString(w, s)
@@ -174,7 +174,7 @@ func (c *Cents) UnmarshalGQLContext(_ context.Context, v any) error {
 
 // MarshalGQLContext writes the number, or null for readers without pii:read.
 func (c Cents) MarshalGQLContext(ctx context.Context, w io.Writer) error {
-	if !CallerFrom(ctx).Can(PIIRead) {
+	if !discloses(ctx) {
 		_, err := io.WriteString(w, "null")
 		return err
 	}
@@ -214,9 +214,14 @@ func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
 	return nil
 }
 
-// MarshalGQLContext writes the document as it is.
-func (j JSON) MarshalGQLContext(_ context.Context, w io.Writer) error {
-	if len(j) == 0 {
+// MarshalGQLContext writes the document as it is, and tells whoever records that. Who may have it is decided before:
+// a field that holds a personal document asks for the scope pii:read (PersonalData.PAYLOAD).
+func (j JSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	r := requestFrom(ctx)
+	if r.disclosed != nil {
+		r.disclosed(ctx)
+	}
+	if len(j) == 0 || r.disclosed == nil {
 		_, err := io.WriteString(w, "null")
 		return err
 	}
