@@ -54,7 +54,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 		t.Errorf("integrity check: %s, %v", check, err)
 	}
 	// The audit log is in the same transactions, so it is whole and holds one record a person.
-	if r := verify(t, path); r.BadRecord != 0 || int(r.Records) != rows(t, s, `SELECT count(*) FROM persons`) || r.SealedNumber == 0 {
+	if r := verifyWith(t, path, keys); r.BadRecord != 0 || int(r.Records) != rows(t, s, `SELECT count(*) FROM persons`) || r.SealedNumber == 0 {
 		t.Errorf("the audit log: %+v", r)
 	}
 	if len(acknowledged) < killRounds {
