@@ -161,3 +161,28 @@ func readSeals(path string) (seals []sealRow, broken int, err error) {
 	}
 	return seals, broken, lines.Err()
 }
+
+// AuditEndsBefore gives the newest signed head that the audit log does not reach, 0 when it reaches all of them. The
+// database is then an older copy of itself, restored from a backup or cut off.
+func (s *Store) AuditEndsBefore(ctx context.Context) (number int64, err error) {
+	seals, _, err := readSeals(s.heads)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, kyc.E(kyc.Unavailable, "store.audit_ends_before", err)
+	}
+	err = s.use(ctx, "store.audit_ends_before", func(_ context.Context, q *session) error {
+		head, err := readAuditHead(q, s.crypt.keys)
+		if err != nil {
+			return auditFailure(err)
+		}
+		for _, seal := range seals {
+			if seal.Number > max(head.Number, number) && s.crypt.keys.Verify(seal.signed(), seal.Signature) {
+				number = seal.Number
+			}
+		}
+		return nil
+	})
+	return number, err
+}
