@@ -51,9 +51,9 @@ type AuditRecord struct {
 	Action    AuditAction
 	Fields    []string // sorted
 	Actor     string   // the token's `sub`, the person of a subject token, or "kycgate"
-	TokenID   string
-	Purpose   string // code-like
-	RequestID string
+	TokenID   *string
+	Purpose   *string // code-like
+	RequestID *string
 }
 
 var (
@@ -68,7 +68,7 @@ func (e AuditEvent) record(ctx context.Context, now time.Time) (*AuditRecord, er
 	r := &AuditRecord{
 		At: now, PartnerID: e.Partner, PersonID: e.Person, Object: e.Object, Action: e.Action,
 		Fields: slices.Compact(slices.Sorted(slices.Values(e.Fields))),
-		Actor:  auditActor, TokenID: c.TokenID, Purpose: CodeLike(c.Purpose), RequestID: c.RequestID,
+		Actor:  auditActor, TokenID: nonEmpty(c.TokenID), Purpose: nonEmpty(CodeLike(c.Purpose)), RequestID: nonEmpty(c.RequestID),
 	}
 	if c.Partner != "" {
 		if r.PartnerID != "" && r.PartnerID != c.Partner {
@@ -102,9 +102,13 @@ func (e AuditEvent) record(ctx context.Context, now time.Time) (*AuditRecord, er
 
 // audit records events in the transaction of the change they tell of.
 func (s *Service) audit(ctx context.Context, tx Tx, events ...AuditEvent) error {
+	return audit(ctx, tx, s.now(), events...)
+}
+
+func audit(ctx context.Context, tx Tx, now time.Time, events ...AuditEvent) error {
 	records := make([]*AuditRecord, 0, len(events))
 	for _, e := range events {
-		r, err := e.record(ctx, s.now())
+		r, err := e.record(ctx, now)
 		if err != nil {
 			return err
 		}

@@ -171,10 +171,6 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
-	var reasons []string
-	for _, r := range kyc.ErasureReasons() {
-		reasons = append(reasons, string(r))
-	}
 	domain := map[string][]string{
 		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
 		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
@@ -184,7 +180,8 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
-		"ErasureReason":         reasons,
+		"ErasureReason":         words(kyc.ErasureReasons()),
+		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
@@ -205,6 +202,13 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	if len(scopeWords) != len(kyc.Scopes()) || len(graph.AllTokenScope) != len(kyc.Scopes())+1 {
 		t.Error("TokenScope and kyc.Scopes differ")
 	}
+}
+
+func words[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
 }
 
 func graphEnums(t *testing.T) map[string][]string {

@@ -12,6 +12,11 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
+// TotalCount is the resolver for the totalCount field.
+func (r *auditConnectionResolver) TotalCount(ctx context.Context, obj *kyc.AuditConnection) (int, error) {
+	return loadersFrom(ctx).countAudit.load(ctx, obj.PersonID)
+}
+
 // RegisterPerson is the resolver for the registerPerson field.
 func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error) {
 	payload, err := received(ctx)
@@ -38,6 +43,15 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 		return nil, err
 	}
 	return loadersFrom(ctx).registrationsOf(page).load(ctx, obj.ID)
+}
+
+// Audit is the resolver for the audit field.
+func (r *personResolver) Audit(ctx context.Context, obj *kyc.Person, first *int, after *string) (*kyc.AuditConnection, error) {
+	page, err := kyc.AuditPage(first, after)
+	if err != nil {
+		return nil, err
+	}
+	return loadersFrom(ctx).auditOf(page).load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -92,6 +106,11 @@ func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *ky
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
 }
 
+// AuditConnection returns graph.AuditConnectionResolver implementation.
+func (r *Resolver) AuditConnection() graph.AuditConnectionResolver {
+	return &auditConnectionResolver{r}
+}
+
 // Mutation returns graph.MutationResolver implementation.
 func (r *Resolver) Mutation() graph.MutationResolver { return &mutationResolver{r} }
 
@@ -112,6 +131,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 }
 
 type (
+	auditConnectionResolver        struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

@@ -42,15 +42,31 @@ const auditColumns = `number, at, partner_id, person_id, object_id, action, fiel
 func newAuditRow(r *kyc.AuditRecord) auditRow {
 	return auditRow{
 		At: newMicros(r.At), PartnerID: string(r.PartnerID), PersonID: string(r.PersonID), ObjectID: r.Object, Action: string(r.Action),
-		Fields: strings.Join(r.Fields, " "), Actor: r.Actor, TokenID: r.TokenID, Purpose: r.Purpose, RequestID: r.RequestID,
+		Fields: strings.Join(r.Fields, " "), Actor: r.Actor, TokenID: orEmpty(r.TokenID), Purpose: orEmpty(r.Purpose), RequestID: orEmpty(r.RequestID),
 	}
 }
 
 func (r *auditRow) record() *kyc.AuditRecord {
 	return &kyc.AuditRecord{
 		Number: r.Number, At: r.At.time(), PartnerID: kyc.PartnerID(r.PartnerID), PersonID: kyc.PersonID(r.PersonID), Object: r.ObjectID, Action: kyc.AuditAction(r.Action),
-		Fields: strings.Fields(r.Fields), Actor: r.Actor, TokenID: r.TokenID, Purpose: r.Purpose, RequestID: r.RequestID,
+		Fields: strings.Fields(r.Fields), Actor: r.Actor, TokenID: orNil(r.TokenID), Purpose: orNil(r.Purpose), RequestID: orNil(r.RequestID),
 	}
+}
+
+// In these columns "" is none: a pointer more would be a case more in the chain.
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // hashAfter is the hash of the row behind one with the hash before: MAC(len ‖ before ‖ len ‖ row). Every part has its

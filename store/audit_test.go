@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ import (
 func newAuditRecord(i int) *kyc.AuditRecord {
 	return &kyc.AuditRecord{
 		At: epoch.Add(time.Duration(i) * time.Millisecond), PartnerID: acme, PersonID: kyc.NewPersonID(), Object: string(kyc.NewRegistrationID()), Action: kyc.AuditActions()[i%6],
-		Fields: []string{"Person.name", "Person.phones"}[:1+i%2], Actor: fmt.Sprintf("clerk-%d", i%7), TokenID: "token", Purpose: "onboarding", RequestID: fmt.Sprintf("REQUEST%d", i),
+		Fields: []string{"Person.name", "Person.phones"}[:1+i%2], Actor: fmt.Sprintf("clerk-%d", i%7), TokenID: new("token"), Purpose: new("onboarding"), RequestID: new(fmt.Sprintf("REQUEST%d", i)),
 	}
 }
 
@@ -135,8 +136,8 @@ func TestAuditGoesWithItsTransaction(t *testing.T) {
 		}
 		want := *r
 		want.Number = int64(i + 1)
-		if g := fmt.Sprint(*got[r.PersonID][0]); g != fmt.Sprint(want) {
-			t.Errorf("got  %s\nwant %v", g, want)
+		if g := got[r.PersonID][0]; !reflect.DeepEqual(*g, want) {
+			t.Errorf("got  %+v\nwant %+v", *g, want)
 		}
 	}
 	s.FailNextCommit()
