@@ -8,6 +8,8 @@ import (
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/kycgate/kycgate/kyc"
 )
 
 // unmarkable are the scalars that need no mark: an id is opaque and ours, a count, an instant and a yes or no tell
@@ -68,5 +70,38 @@ func TestEveryTextIsClassified(t *testing.T) {
 		if got := unclassified(s); !slices.Contains(got, want) {
 			t.Errorf("%s passed: %v", want, got)
 		}
+	}
+}
+
+// The names that a change may have in the audit log are coordinates of this schema.
+func TestAuditFieldsAreInTheSchema(t *testing.T) {
+	t.Parallel()
+	s := theSchema()
+	for _, name := range kyc.AuditFields() {
+		typ, field, _ := strings.Cut(name, ".")
+		if s.Types[typ] == nil || s.Types[typ].Fields.ForName(field) == nil {
+			t.Errorf("%s is not in the schema", name)
+		}
+	}
+}
+
+// A whole document cannot be masked, so it must not be answered without pii:read at all.
+func TestDocumentsAskForTheScope(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, typ := range theSchema().Types {
+		for _, f := range typ.Fields {
+			mark := f.Directives.ForName("pii")
+			if typ.Kind == ast.InputObject || mark == nil || mark.Arguments.ForName("kind").Value.Raw != "PAYLOAD" {
+				continue
+			}
+			found++
+			if r, err := ruleOf(f); err != nil || r.anyone || r.subject || r.any != kyc.NewScopeSet(kyc.PIIRead) {
+				t.Errorf("%s.%s is answered without pii:read", typ.Name, f.Name)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document found: the test tests nothing")
 	}
 }
