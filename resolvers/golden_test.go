@@ -79,9 +79,10 @@ func newNamer() *namer {
 }
 
 var (
-	anID   = regexp.MustCompile(`\b(per|reg|err)_[0-9A-Z]{26}`)
+	anID   = regexp.MustCompile(`\b(per|reg|ana|err)_[0-9A-Z]{26}`)
 	aTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	cursor = regexp.MustCompile(`"(cursor|startCursor|endCursor)":"[^"]+"`)
+	random = regexp.MustCompile(`"(tokenId|requestId)":"[^"]+"`)
 )
 
 func (n *namer) stable(s string) string {
@@ -95,6 +96,7 @@ func (n *namer) stable(s string) string {
 		return n.names[id]
 	})
 	s = aTime.ReplaceAllString(s, "$$time")
+	s = random.ReplaceAllString(s, `"$1":"$$random"`)
 	return strings.TrimSpace(cursor.ReplaceAllString(s, `"$1":"$$cursor"`))
 }
 
