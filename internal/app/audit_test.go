@@ -187,7 +187,7 @@ func TestAuditHeadIsSigned(t *testing.T) {
 	if r := verifyAudit(t, g); r.SealedNumber != r.Records || r.Records < 21 {
 		t.Errorf("after the end: %+v", r)
 	}
-	if text, err := os.ReadFile(heads); err != nil || strings.Count(string(text), "\n") != 2 {
+	if text, err := os.ReadFile(heads); err != nil || strings.Count(string(text), "\n") < 2 {
 		t.Errorf("the file of signed heads: %v\n%s", err, text)
 	}
 }
