@@ -85,6 +85,11 @@ type ComplexityRoot struct {
 		Status       func(childComplexity int) int
 	}
 
+	ExportPersonPayload struct {
+		Export     func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	ExternalId struct {
 		MappedAt func(childComplexity int) int
 		Value    func(childComplexity int) int
@@ -107,6 +112,7 @@ type ComplexityRoot struct {
 
 	Mutation struct {
 		ErasePerson    func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson   func(childComplexity int, personID string) int
 		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
 	}
 
@@ -151,6 +157,12 @@ type ComplexityRoot struct {
 	PersonEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	PersonExport struct {
+		CreatedAt func(childComplexity int) int
+		Document  func(childComplexity int) int
+		JSON      func(childComplexity int) int
 	}
 
 	Phone struct {
@@ -434,6 +446,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Erasure.Status(childComplexity), true
 
+	case "ExportPersonPayload.export":
+		if e.ComplexityRoot.ExportPersonPayload.Export == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.Export(childComplexity), true
+	case "ExportPersonPayload.userErrors":
+		if e.ComplexityRoot.ExportPersonPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.UserErrors(childComplexity), true
+
 	case "ExternalId.mappedAt":
 		if e.ComplexityRoot.ExternalId.MappedAt == nil {
 			break
@@ -514,6 +539,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
+	case "Mutation.exportPerson":
+		if e.ComplexityRoot.Mutation.ExportPerson == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_exportPerson_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExportPerson(childComplexity, args["personId"].(string)), true
 	case "Mutation.registerPerson":
 		if e.ComplexityRoot.Mutation.RegisterPerson == nil {
 			break
@@ -725,6 +761,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PersonEdge.Node(childComplexity), true
+
+	case "PersonExport.createdAt":
+		if e.ComplexityRoot.PersonExport.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.CreatedAt(childComplexity), true
+	case "PersonExport.document":
+		if e.ComplexityRoot.PersonExport.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.Document(childComplexity), true
+	case "PersonExport.json":
+		if e.ComplexityRoot.PersonExport.JSON == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.JSON(childComplexity), true
 
 	case "Phone.number":
 		if e.ComplexityRoot.Phone.Number == nil {
@@ -1257,6 +1312,12 @@ type Mutation {
   Erasing somebody again answers the same. While a configured retention holds, the answer is BLOCKED and nothing has happened.
   """
   erasePerson(input: ErasePersonInput!): ErasePersonPayload! @scope(any: [ADMIN])
+  """
+  Hands out everything held of a person: what is known, every registration as received, every decision, where data was
+  sent, what providers reported, and who read or changed it. It takes both scopes, ` + "`" + `admin` + "`" + ` and ` + "`" + `pii:read` + "`" + `, and is
+  itself recorded in the audit log.
+  """
+  exportPerson(personId: ID!): ExportPersonPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1343,6 +1404,24 @@ type RegistrationEdge {
   cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The registration."
   node: Registration! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+}
+
+"What was handed out. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `export` + "`" + ` is null."
+type ExportPersonPayload {
+  "Everything held of the person."
+  export: PersonExport @scope(any: [ADMIN])
+  "Why there is none: ` + "`" + `NOT_FOUND` + "`" + `."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
+"Everything held of one person at one time."
+type PersonExport {
+  "For programs: an object with a member a noun, values as they are."
+  json: JSON! @scope(any: [PII_READ]) @pii(kind: PAYLOAD)
+  "For people: the same as Markdown."
+  document: String! @scope(any: [PII_READ]) @pii(kind: TEXT)
+  "When it was made."
+  createdAt: DateTime! @scope(any: [ADMIN])
 }
 
 "A page of the audit log."
@@ -1903,6 +1982,16 @@ func (ec *executionContext) childFields_Erasure(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Erasure", field.Name)
 }
 
+func (ec *executionContext) childFields_ExportPersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "export":
+		return ec.fieldContext_ExportPersonPayload_export(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ExportPersonPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExportPersonPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ExternalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "value":
@@ -2027,6 +2116,18 @@ func (ec *executionContext) childFields_PersonEdge(ctx context.Context, field gr
 		return ec.fieldContext_PersonEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PersonEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_PersonExport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "json":
+		return ec.fieldContext_PersonExport_json(ctx, field)
+	case "document":
+		return ec.fieldContext_PersonExport_document(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_PersonExport_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PersonExport", field.Name)
 }
 
 func (ec *executionContext) childFields_Phone(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -36,6 +36,8 @@ type Store interface {
 // and may be taken back. Lists and counts leave such persons out, and registrations without an outcome;
 // single look-ups give them, and the Service hides them.
 type Reader interface {
+	ExportReader
+
 	PersonByID(ctx context.Context, partner PartnerID, id PersonID) (*Person, error)
 	PersonByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*Person, error)
 	PersonByExternalID(ctx context.Context, partner PartnerID, externalID string) (*Person, error)

@@ -82,7 +82,7 @@ var (
 	anID   = regexp.MustCompile(`\b(per|reg|ana|err)_[0-9A-Z]{26}`)
 	aTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	cursor = regexp.MustCompile(`"(cursor|startCursor|endCursor)":"[^"]+"`)
-	random = regexp.MustCompile(`"(tokenId|requestId)":"[^"]+"`)
+	random = regexp.MustCompile(`("(?:tokenId|requestId|providerKey)":"|(?:token id|request id|provider key): )[A-Za-z0-9-]+`)
 )
 
 func (n *namer) stable(s string) string {
@@ -96,7 +96,7 @@ func (n *namer) stable(s string) string {
 		return n.names[id]
 	})
 	s = aTime.ReplaceAllString(s, "$$time")
-	s = random.ReplaceAllString(s, `"$1":"$$random"`)
+	s = random.ReplaceAllString(s, `${1}$$random`)
 	return strings.TrimSpace(cursor.ReplaceAllString(s, `"$1":"$$cursor"`))
 }
 

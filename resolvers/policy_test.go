@@ -77,7 +77,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 	models := map[string]reflect.Type{
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
-		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
+		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](), "PersonExport": reflect.TypeFor[kyc.PersonExport](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {

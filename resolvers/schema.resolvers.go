@@ -31,6 +31,11 @@ func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePerso
 	return r.service.ErasePerson(ctx, input)
 }
 
+// ExportPerson is the resolver for the exportPerson field.
+func (r *mutationResolver) ExportPerson(ctx context.Context, personID string) (*kyc.ExportPersonPayload, error) {
+	return r.service.ExportPerson(ctx, kyc.PersonID(personID))
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)

@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"Callbacks", callbacks},
 		{"Idempotency", idempotency},
 		{"Audit", audit},
+		{"Export", export},
 		{"Tenancy", tenancy},
 		{"JobClaim", jobClaim},
 		{"JobFencing", jobFencing},
