@@ -223,16 +223,21 @@ func readAuditHead(q *session, keys AuditKeys) (auditHead, error) {
 	return end.auditHead, nil
 }
 
-// openAudit reads the end of the chain, at the start.
-func (s *Store) openAudit(q *session) error {
-	c := &s.writer.audit
-	head, err := readAuditHead(q, c.keys)
-	if err != nil {
-		return err
-	}
-	c.head, c.known = head, true
-	_, err = q.value(untimed, &c.sealed, `SELECT coalesce(max(number), 0) FROM audit_seals`)
-	return err
+// OpenAudit reads the end of the audit log and fails when it does not verify: it is called once at the start, after
+// [Store.Recover], so that a gateway does not serve what it could not record.
+func (s *Store) OpenAudit(ctx context.Context) error {
+	return s.writer.do(ctx, func(t *tx) error {
+		return t.use(ctx, "store.open_audit", func(_ context.Context, q *session) error {
+			c := &s.writer.audit
+			head, err := readAuditHead(q, c.keys)
+			if err != nil {
+				return auditFailure(err)
+			}
+			c.head, c.known = head, true
+			_, err = q.value(untimed, &c.sealed, `SELECT coalesce(max(number), 0) FROM audit_seals`)
+			return err
+		})
+	})
 }
 
 // AuditRecords implements [kyc.Reader].

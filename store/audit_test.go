@@ -100,7 +100,7 @@ func TestAuditVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openAt(t, path)
-	if _, _, err := s.Recover(t.Context(), epoch); err != nil {
+	if err := s.OpenAudit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	auditLog(t, s, 30)
@@ -188,7 +188,7 @@ func TestAuditGoesOnBehindItsOwnHeadOnly(t *testing.T) {
 			}
 			outside(t, path, change)
 			s = openAt(t, path)
-			if _, _, err := s.Recover(t.Context(), epoch); !errors.Is(err, errAuditHead) {
+			if err := s.OpenAudit(t.Context()); !errors.Is(err, errAuditHead) {
 				t.Errorf("the start took it: %v", err)
 			}
 			if err := s.Write(t.Context(), audit(newAuditRecord(6))); err == nil {

@@ -155,9 +155,6 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous int, err error) {
 	err = s.writer.do(ctx, func(t *tx) error {
 		return t.use(ctx, "store.recover", func(_ context.Context, q *session) error {
-			if err := s.openAudit(q); err != nil {
-				return auditFailure(err)
-			}
 			at := newMicros(now)
 			n, err := q.exec(`UPDATE jobs SET leased = 0, hinted = 0, run_at = min(run_at, ?) WHERE leased = 1 AND dead = 0`, at)
 			if err != nil {

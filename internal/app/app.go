@@ -109,6 +109,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err := ownKeys(ctx, c, keyset); err != nil {
 		return nil, err
 	}
+	if err := a.store.OpenAudit(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),

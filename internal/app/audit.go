@@ -76,6 +76,9 @@ func VerifyAudit(ctx context.Context, c config.Config, log *slog.Logger, out io.
 	if err != nil {
 		return AuditReport{}, err
 	}
+	if err := ownKeys(ctx, c, keys); err != nil {
+		return AuditReport{}, err
+	}
 	told := time.Now()
 	report, err := store.VerifyAudit(ctx, path, headsFile(c), keys, func(done, total int64) {
 		if time.Since(told) >= time.Second {
