@@ -30,15 +30,25 @@ type schema struct {
 }
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
-	l := newLoaders(s.service)
-	run := s.ExecutableSchema.Exec(context.WithValue(ctx, loadersKey{}, l)) // A subscription opens its source here.
-	if graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription {
-		return func(ctx context.Context) *graphql.Response {
-			return run(context.WithValue(ctx, loadersKey{}, newLoaders(s.service)))
-		}
+	l, d := newLoaders(s.service), new(disclosures)
+	with := func(ctx context.Context) context.Context {
+		return context.WithValue(kyc.WithDisclosures(ctx, d.tell), loadersKey{}, l)
 	}
+	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription opens its source with this context
+	following := graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription
 	return func(ctx context.Context) *graphql.Response {
-		return run(context.WithValue(ctx, loadersKey{}, l))
+		if following {
+			l = newLoaders(s.service)
+		}
+		answer := run(with(ctx))
+		if read := d.take(); answer != nil && len(read) > 0 {
+			// The answer is there and has not left: what it shows of whom is durable first.
+			if err := s.service.Disclosed(ctx, read); err != nil {
+				graphql.AddError(ctx, err)
+				return &graphql.Response{Errors: answer.Errors}
+			}
+		}
+		return answer
 	}
 }
 

@@ -276,7 +276,7 @@ func (g *GraphQL) authenticate(e *exchange, r *http.Request) (asker, *refusal) {
 		}
 		return asker{}, refuseUnauthenticated
 	}
-	e.partner = caller.Partner
+	e.partner, caller.RequestID = caller.Partner, e.id
 	if origin != "" {
 		if !g.origins.allows(caller.Partner, origin) {
 			return asker{}, refuseOrigin

@@ -253,6 +253,7 @@ func (s *socket) init(payload map[string]any) {
 			s.refuse(refuseUnauthenticated, closeUnauthorized)
 			return
 		}
+		caller.RequestID = s.e.id
 		who = &asker{caller, expiry}
 	}
 	if who == nil {

@@ -55,6 +55,8 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"EventsCommitTogether", eventsCommitTogether},
 		{"EventsHaveNoGap", eventsHaveNoGap},
 		{"EventsEnd", eventsEnd},
+		{"Audit", audit},
+		{"Export", export},
 		{"Tenancy", tenancy},
 		{"Faces", faces},
 		{"FacesLink", facesLink},
