@@ -145,7 +145,7 @@ type registration struct {
 // person that exists and makes none that anybody sees, so a provider that refuses the data while the caller
 // still waits leaves nothing (dossier C31), whatever else happens to the same person meanwhile.
 func (s *Service) RegisterPerson(ctx context.Context, in RegisterPersonInput, received JSON) (*RegisterPersonPayload, error) {
-	deadline := s.Clock.Now().Add(s.AnswerWithin)
+	deadline := s.answerBy(ctx)
 	partner, ok := s.partners[CallerFrom(ctx).Partner]
 	if !ok {
 		return nil, E(Forbidden, "kyc.register_person", nil)

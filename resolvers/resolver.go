@@ -21,7 +21,8 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
 }
 
-// schema gives every operation its own loaders, so that nothing is shared between two callers.
+// schema gives every operation its own loaders, so that nothing is shared between two callers, and the time by which
+// its mutations have to be answered.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
@@ -29,7 +30,9 @@ type schema struct {
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
 	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	answerBy := s.service.Clock.Now().Add(s.service.AnswerWithin)
 	return func(ctx context.Context) *graphql.Response {
+		ctx = kyc.WithAnswerBy(ctx, answerBy)
 		return run(context.WithValue(ctx, loadersKey{}, l))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -262,6 +263,39 @@ func TestNoPersonalDataLeaks(t *testing.T) {
 			if i := strings.Index(text, c); i >= 0 {
 				t.Errorf("%s in a %s: …%s…", c, where, text[max(0, i-80):min(len(text), i+80)])
 			}
+		}
+	}
+}
+
+// A provider that hangs costs one answer_within for a whole operation, however many registrations it holds: if each
+// waited its own, the operation would run out of time and take all their answers with it.
+func TestManyRegistrationsInOneOperationWhileTheProviderHangs(t *testing.T) {
+	t.Parallel()
+	leave := make(chan struct{})
+	g := apptest.Start(t, apptest.Options{
+		Config: func(c *config.Config) {
+			c.AnswerWithin = 300 * time.Millisecond
+			c.Providers.QITech.Timeout = time.Minute // no call ends, so the breaker stays out of it
+			c.Providers.QITech.MaxConcurrent = 100
+		},
+		Upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			<-leave
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}),
+	})
+	t.Cleanup(func() { close(leave) }) // before the gateway drains, which waits for its calls
+	const n = 25                       // of 300 ms each would be longer than the operation may take
+	var arguments, fields strings.Builder
+	variables := make(map[string]any)
+	for i := range n {
+		fmt.Fprintf(&arguments, "$i%d: RegisterPersonInput! ", i)
+		fmt.Fprintf(&fields, "r%d: registerPerson(input: $i%d) { person { kyc { status } } userErrors { code } } ", i, i)
+		variables[fmt.Sprint("i", i)] = apptest.Input(apptest.CPF(9, 700+i), fmt.Sprint("E", i), nil)["input"]
+	}
+	a := g.Query(g.Token(apptest.Acme), "mutation("+arguments.String()+") { "+fields.String()+"}", variables)
+	for i := range n {
+		if a.Str(fmt.Sprintf("r%d.person.kyc.status", i)) != "PENDING" {
+			t.Fatalf("registration %d: %s", i, a.Body)
 		}
 	}
 }
