@@ -114,6 +114,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
 		Erasures: erased, Retention: retention(c),
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
+		Guesses: c.Limits.DocumentGuesses,
 		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
 	})
 	again, err := a.service.ReplayErasures(ctx, listed)

@@ -22,6 +22,7 @@ type Config struct {
 	Auth         Auth          `yaml:"auth"`
 	Validation   Validation    `yaml:"validation"`
 	Retention    Retention     `yaml:"retention"`
+	Limits       Limits        `yaml:"limits"`
 	Providers    Providers     `yaml:"providers"`
 	Partners     []Partner     `yaml:"partners"`
 }
@@ -95,6 +96,13 @@ type Validation struct {
 	// CPFCheckDigits refuses a CPF whose check digits are wrong. Some providers' own sandboxes use such
 	// numbers, which is the one reason to turn it off.
 	CPFCheckDigits bool `yaml:"cpf_check_digits"`
+}
+
+// Limits bound what one principal (partner and `sub`) may ask for.
+type Limits struct {
+	// DocumentGuesses is how many documents of nobody it may look up in a minute. Looking up persons there are is
+	// not bounded.
+	DocumentGuesses int `yaml:"document_guesses_per_minute"`
 }
 
 // Providers are the upstreams. One that is not listed is nil and is not offered.
@@ -234,6 +242,7 @@ func Default() Config {
 		AnswerWithin: 5 * time.Second,
 		Auth:         Auth{TokenTypes: []string{"at+jwt"}}, // RFC 9068: an ID token is no access token
 		Validation:   Validation{CPFCheckDigits: true},
+		Limits:       Limits{DocumentGuesses: 60},
 	}
 }
 

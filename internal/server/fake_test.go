@@ -42,8 +42,9 @@ type Query {
   fail: String
   refuse: String
   slow: String
+  often: String
 }
-type Mutation { registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! }
+type Mutation { registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! slow: String }
 type Subscription { ticks: Int! }
 type Viewer { id: ID! name: String! friends: [Viewer!]! persons(first: Int = 25): PersonConnection! }
 type Person implements Node {
@@ -202,6 +203,15 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 		t.Fatal(err)
 	}
 	d := &door{logs: &safeBuffer{}, registry: prometheus.NewRegistry(), entered: make(chan context.Context, 8), leave: make(chan struct{})}
+	slow := func(ctx context.Context, _ map[string]any) (any, error) {
+		d.entered <- ctx
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-d.leave:
+			return "done", nil
+		}
+	}
 	es := &fakeSchema{schema: schema, resolvers: map[string]func(context.Context, map[string]any) (any, error){
 		"Mutation.registerPerson": func(context.Context, map[string]any) (any, error) {
 			d.mutations.Add(1)
@@ -211,14 +221,10 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 		"Query.boom":   func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
 		"Query.fail":   func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
 		"Query.refuse": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
-		"Query.slow": func(ctx context.Context, _ map[string]any) (any, error) {
-			d.entered <- ctx
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-d.leave:
-				return "done", nil
-			}
+		"Query.slow":    slow,
+		"Mutation.slow": slow,
+		"Query.often": func(context.Context, map[string]any) (any, error) {
+			return nil, &gqlerror.Error{Message: "Too often.", Extensions: map[string]any{"code": codeRateLimited, "retryAfter": 7}}
 		},
 	}}
 	cfg := GraphQLConfig{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -54,7 +55,8 @@ type GraphQLConfig struct {
 	// AnswerTimeout ends the context of an execution. Zero is no end but that of the connection.
 	AnswerTimeout time.Duration
 
-	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024.
+	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024. A fifth of
+	// it is kept for queries: mutations wait for providers, and one that hangs must not take the reads with it.
 	MaxConcurrent int
 
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
@@ -68,6 +70,7 @@ type GraphQL struct {
 	exec      *executor.Executor
 	documents *documents
 	slots     chan struct{} // one for each execution at one time
+	mutations chan struct{} // one for each of them that is a mutation
 }
 
 // NewGraphQL makes the endpoint. It removes the directive @defer from the schema.
@@ -84,7 +87,11 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = defaultMaxBody
 	}
-	g := &GraphQL{cfg: cfg, documents: newDocuments(cfg.Schema.Schema()), slots: make(chan struct{}, cfg.MaxConcurrent)}
+	g := &GraphQL{
+		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()),
+		slots:     make(chan struct{}, cfg.MaxConcurrent),
+		mutations: make(chan struct{}, max(1, cfg.MaxConcurrent-cfg.MaxConcurrent/5)),
+	}
 	if g.cfg.Recover == nil {
 		g.cfg.Recover = g.recovered
 	}
@@ -166,12 +173,10 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	}
 	releaseReadDeadline(e)
 
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
+	if !take(g.slots) {
 		return refuseOverloaded
 	}
+	defer func() { <-g.slots }()
 
 	doc, refused := g.documents.prepare(p.query)
 	if refused != nil {
@@ -198,7 +203,23 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	if e := g.cfg.Authorize(caller, doc.doc, op, p.variables); e != nil {
 		return authorizeRefusal(e)
 	}
+	if op.Operation == ast.Mutation {
+		if !take(g.mutations) {
+			return refuseOverloaded
+		}
+		defer func() { <-g.mutations }()
+	}
 	return g.execute(kyc.WithCaller(r.Context(), caller), e, q, p, doc, op, mayIntrospect)
+}
+
+// take takes one of the slots if there is one.
+func take(slots chan<- struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // checkAnswer refuses what could not be answered whoever asks: a browser that wants a page is told so and not
@@ -291,12 +312,28 @@ func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *para
 		refuseOverloaded.write(e, q.media)
 		return nil
 	}
+	if limited := rateLimited(response.Errors); limited != nil && op.Operation == ast.Query {
+		return limited
+	}
 	// An answer that came into being is written even so: a client that has only closed its half still reads.
 	q.outcome = outcomeOf(response.Errors)
 	if gone {
 		q.outcome = outcomeCanceled
 	}
 	writeResponse(e, q.media, response)
+	return nil
+}
+
+// rateLimited is the refusal of an operation of which a part was refused for being asked too often (N06); nil if none
+// was. The rest of a query has changed nothing and is not answered: which part had no luck is nobody's business.
+func rateLimited(errs gqlerror.List) *refusal {
+	for _, e := range errs {
+		if e.Extensions["code"] == codeRateLimited {
+			seconds, _ := e.Extensions["retryAfter"].(int)
+			return atHTTP(http.StatusTooManyRequests, codeRateLimited, reasonRateLimited, e.Message).
+				with("Retry-After", strconv.Itoa(max(1, seconds)))
+		}
+	}
 	return nil
 }
 

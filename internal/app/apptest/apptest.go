@@ -169,6 +169,7 @@ func (g *Gateway) SubjectToken(partner string, person kyc.PersonID, scopes ...ky
 // Answer is a GraphQL answer.
 type Answer struct {
 	Status int
+	Header http.Header
 	Body   []byte
 	Data   map[string]any
 	Errors []struct {
@@ -240,7 +241,7 @@ func post(ctx context.Context, client *http.Client, url, token string, body []by
 		return Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a := Answer{Status: resp.StatusCode}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if a.Body, err = io.ReadAll(resp.Body); err != nil {
 		return a, err
 	}
