@@ -217,10 +217,10 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 			d.mutations.Add(1)
 			return map[string]any{"person": nil}, nil
 		},
-		"Query.echo":   func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
-		"Query.boom":   func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
-		"Query.fail":   func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
-		"Query.refuse": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
+		"Query.echo":    func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
+		"Query.boom":    func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
+		"Query.fail":    func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
+		"Query.refuse":  func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
 		"Query.slow":    slow,
 		"Mutation.slow": slow,
 		"Query.often": func(context.Context, map[string]any) (any, error) {
