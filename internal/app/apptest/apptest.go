@@ -92,7 +92,9 @@ func Start(tb testing.TB, o Options) *Gateway {
 	c.Auth.Issuer, c.Auth.Audience, c.Auth.JWKSFile, c.Auth.SigningKeyFile = "https://issuer.test", "kycgate", jwks, signing
 	q := config.DefaultQITech()
 	q.BaseURL, q.APIKey, q.WebhookSecret = sims.URL+"/qitech", config.NewSecret(qitechsim.SandboxAPIKey), config.NewSecret(qitechsim.SandboxWebhookKey)
-	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
+	// Patient callers of an impatient gateway: what is tested is what happens and not after how many seconds, and not how
+	// busy the machine is. A test about answering PENDING sets its own.
+	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
