@@ -20,7 +20,7 @@ import (
 
 const (
 	defaultMaxBody       = 1 << 20 // T07
-	defaultMaxConcurrent = 1_024
+	defaultMaxConcurrent = 1_280 // of which 1,024 may be mutations
 )
 
 // GraphQLConfig is what the GraphQL endpoint needs. Schema, Authenticate, Authorize, Metrics and Logger have no
@@ -55,7 +55,7 @@ type GraphQLConfig struct {
 	// AnswerTimeout ends the context of an execution. Zero is no end but that of the connection.
 	AnswerTimeout time.Duration
 
-	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024. A fifth of
+	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,280. A fifth of
 	// it is kept for queries: mutations wait for providers, and one that hangs must not take the reads with it.
 	MaxConcurrent int
 
