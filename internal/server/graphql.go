@@ -20,7 +20,7 @@ import (
 
 const (
 	defaultMaxBody       = 1 << 20 // T07
-	defaultMaxConcurrent = 1_280 // of which 1,024 may be mutations
+	defaultMaxConcurrent = 1_280   // of which 1,024 may be mutations
 )
 
 // GraphQLConfig is what the GraphQL endpoint needs. Schema, Authenticate, Authorize, Metrics and Logger have no
