@@ -23,7 +23,7 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 }
 
 // schema gives every operation its own loaders, and every event of a subscription: nothing is shared between two callers, and
-// nothing that was read for one event is told with the next.
+// nothing that was read for one event is told with the next. It also gives the time by which mutations have to be answered.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
@@ -31,8 +31,10 @@ type schema struct {
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
 	l, d := newLoaders(s.service), new(disclosures)
+	answerBy := s.service.Clock.Now().Add(s.service.AnswerWithin)
 	with := func(ctx context.Context) context.Context {
-		return context.WithValue(kyc.WithDisclosures(ctx, d.tell), loadersKey{}, l)
+		ctx = kyc.WithAnswerBy(kyc.WithDisclosures(ctx, d.tell), answerBy)
+		return context.WithValue(ctx, loadersKey{}, l)
 	}
 	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription opens its source with this context
 	following := graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ const (
 	defaultMaxBody       = 1 << 20 // T07
 	defaultMaxCapture    = 8 << 20
 	defaultCaptureMemory = 128 << 20
-	defaultMaxConcurrent = 1_024
+	defaultMaxConcurrent = 1_280 // of which 1,024 may be mutations
 )
 
 // GraphQLConfig is what the GraphQL endpoint needs. Schema, Authenticate, Authorize, Metrics and Logger have no
@@ -59,7 +60,8 @@ type GraphQLConfig struct {
 	// AnswerTimeout ends the context of an execution. Zero is no end but that of the connection.
 	AnswerTimeout time.Duration
 
-	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024.
+	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,280. A fifth of
+	// it is kept for queries: mutations wait for providers, and one that hangs must not take the reads with it.
 	MaxConcurrent int
 
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
@@ -98,6 +100,7 @@ type GraphQL struct {
 	origins   *origins
 	slots     chan struct{} // one for each execution at one time
 	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
+	mutations chan struct{} // one for each of them that is a mutation
 
 	streams, sockets *crowd
 	draining         chan struct{}  // closed when no stream may begin any more
@@ -130,8 +133,10 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	}
 	cfg.Limits = cfg.Limits.orDefault()
 	g := &GraphQL{
-		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()), slots: make(chan struct{}, cfg.MaxConcurrent),
-		origins: newOrigins(cfg.OwnOrigin, cfg.AllowedOrigins), draining: make(chan struct{}),
+		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()),
+		slots:     make(chan struct{}, cfg.MaxConcurrent),
+		mutations: make(chan struct{}, max(1, cfg.MaxConcurrent-cfg.MaxConcurrent/5)),
+		origins:   newOrigins(cfg.OwnOrigin, cfg.AllowedOrigins), draining: make(chan struct{}),
 		streams: newCrowd(cfg.Limits.Streams, cfg.Limits.StreamsOfPrincipal, cfg.Limits.StreamsOfPerson),
 		sockets: newCrowd(cfg.Limits.Sockets, cfg.Limits.SocketsOfPrincipal, cfg.Limits.SocketsOfPerson),
 	}
@@ -259,6 +264,11 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		q.media = mediaEvents
 		return g.stream(e, r, q, who, o, leave)
 	}
+	done, ok := o.room()
+	if !ok {
+		return refuseOverloaded
+	}
+	defer done()
 	return g.execute(r.Context(), e, q, o)
 }
 
@@ -287,10 +297,13 @@ func (g *GraphQL) authenticate(e *exchange, r *http.Request) (asker, *refusal) {
 }
 
 // slot takes one of the executions at one time. The returned function may be called twice.
-func (g *GraphQL) slot() (leave func(), ok bool) {
+func (g *GraphQL) slot() (leave func(), ok bool) { return take(g.slots) }
+
+// take takes one of the slots if there is one.
+func take(slots chan struct{}) (leave func(), ok bool) {
 	select {
-	case g.slots <- struct{}{}:
-		return sync.OnceFunc(func() { <-g.slots }), true
+	case slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-slots }), true
 	default:
 		return nil, false
 	}
@@ -371,12 +384,28 @@ func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, o *oper
 		refuseOverloaded.write(e, q.media)
 		return nil
 	}
+	if limited := rateLimited(response.Errors); limited != nil && o.op.Operation == ast.Query {
+		return limited
+	}
 	// An answer that came into being is written even so: a client that has only closed its half still reads.
 	q.outcome = outcomeOf(response.Errors)
 	if gone {
 		q.outcome = outcomeCanceled
 	}
 	writeResponse(e, q.media, response)
+	return nil
+}
+
+// rateLimited is the refusal of an operation of which a part was refused for being asked too often (N06); nil if none
+// was. The rest of a query has changed nothing and is not answered: which part had no luck is nobody's business.
+func rateLimited(errs gqlerror.List) *refusal {
+	for _, e := range errs {
+		if e.Extensions["code"] == codeRateLimited {
+			seconds, _ := e.Extensions["retryAfter"].(int)
+			return atHTTP(http.StatusTooManyRequests, codeRateLimited, reasonRateLimited, e.Message).
+				with("Retry-After", strconv.Itoa(max(1, seconds)))
+		}
+	}
 	return nil
 }
 

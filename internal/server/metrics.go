@@ -86,7 +86,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"operation_type", "outcome"})
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kycgate_graphql_refused_total",
-		Help: "How many GraphQL requests were refused before they were executed, by reason.",
+		Help: "How many GraphQL requests were refused, by reason.",
 	}, []string{"reason"})
 	streams := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "kycgate_graphql_streams_open",

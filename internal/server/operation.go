@@ -49,6 +49,14 @@ func (g *GraphQL) admit(caller kyc.Caller, p *params) (*operation, *refusal) {
 // kind is the operation's label in metrics and logs.
 func (o *operation) kind() string { return string(o.op.Operation) }
 
+// room makes room for a mutation. The slots of mutations are fewer, so that there is always room for queries.
+func (o *operation) room() (leave func(), ok bool) {
+	if o.op.Operation != ast.Mutation {
+		return func() {}, true
+	}
+	return take(o.g.mutations)
+}
+
 // start begins the execution: a mutation has happened when it returns, a subscription has its source. executing is
 // called when there is no way back. next gives one result after the other and nil at the end; it must not be called
 // again before its last result is encoded, because gqlgen uses the memory of it again.

@@ -351,7 +351,7 @@ func (s *socket) run(o *running, p *params) {
 		s.g.cfg.Metrics.observe(kind, outcome, time.Since(start))
 		s.g.cfg.Logger.LogAttrs(s.wire, slog.LevelInfo, "operation",
 			slog.String("request_id", s.e.id), slog.String("route", s.e.route),
-			slog.Float64("duration", time.Since(start).Seconds()),
+			slog.Float64("duration", float64(time.Since(start).Microseconds())/1e6),
 			slog.String("operation_type", kind), slog.String("outcome", outcome),
 			slog.String("partner", string(s.who.Partner)))
 	}()
@@ -406,6 +406,11 @@ func (s *socket) operate(o *running, p *params, kind, outcome *string) *refusal 
 		s.streaming(o)
 		s.mu.Unlock()
 	} else {
+		done, ok := op.room()
+		if !ok {
+			return refuseOverloaded
+		}
+		defer done()
 		var cancel context.CancelFunc
 		ctx, cancel = s.g.withDeadline(ctx)
 		defer cancel()
@@ -428,6 +433,10 @@ func (s *socket) operate(o *running, p *params, kind, outcome *string) *refusal 
 				return refuseOverloaded
 			}
 			return nil
+		}
+		if one.limited != nil && op.op.Operation == ast.Query {
+			*outcome = outcomeRefused
+			return one.limited
 		}
 		*outcome = worse(*outcome, one.outcome)
 		if !s.send(o, about("next", o.id, one.body)) {

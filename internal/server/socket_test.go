@@ -15,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/jonboulle/clockwork"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/kycgate/kycgate/kyc"
 )
@@ -398,6 +399,50 @@ func TestSocketSubscriptions(t *testing.T) {
 	_ = c.conn.CloseNow()
 	<-a.ctx.Done()
 	<-b.ctx.Done()
+}
+
+// N06, R9: a query of which a part is asked too often is refused as a whole, whatever the transport, and mutations that wait
+// leave room for queries.
+func TestSocketOfMany(t *testing.T) {
+	t.Parallel()
+	d := setup(t, func(c *GraphQLConfig) {
+		c.Presenter = func(_ context.Context, err error) *gqlerror.Error {
+			var e *gqlerror.Error
+			errors.As(err, &e)
+			return e
+		}
+	})
+	s := d.serve(t)
+	c, _, err := connect(t, s.Listener.Addr().String(), dialer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.init(partnerToken)
+	c.subscribe("1", "{viewer{id} often}")
+	c.want(`{"id":"1","type":"error","payload":[{"message":"Too often.","extensions":{"code":"RATE_LIMITED"}}]}`)
+	l := listen(t, dialTCP(t, s.Listener.Addr()), "{viewer{id} often}")
+	if l.res.StatusCode != 429 || l.res.Header.Get("Retry-After") != "7" {
+		t.Errorf("%d %v", l.res.StatusCode, l.res.Header)
+	}
+
+	d = setup(t, func(c *GraphQLConfig) { c.MaxConcurrent = 5 })
+	s = d.serve(t)
+	c, _, err = connect(t, s.Listener.Addr().String(), dialer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.init(partnerToken)
+	for i := range 4 {
+		c.subscribe(fmt.Sprint(i), "mutation{slow}")
+		<-d.entered
+	}
+	c.subscribe("5", "mutation{slow}")
+	if text, _ := c.read(); !strings.Contains(text, `"type":"error"`) || !strings.Contains(text, codeOverloaded) {
+		t.Error(text)
+	}
+	c.subscribe("6", "{viewer{id}}")
+	c.want(`{"id":"6","type":"next","payload":{"data":{"viewer":{"id":"x"}}}}`)
+	close(d.leave)
 }
 
 // A mutation whose client is gone, or has completed it, is not answered; but it was asked, and it has happened.

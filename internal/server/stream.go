@@ -127,7 +127,8 @@ func (g *GraphQL) expiry(who asker) (expired <-chan time.Time, stop func()) {
 type result struct {
 	body    []byte
 	outcome string
-	last    bool // there is nothing to ask for any more
+	last    bool     // there is nothing to ask for any more
+	limited *refusal // a part of it was asked too often
 }
 
 // pump takes results until there are no more or the context ends, and then closes the channel.
@@ -155,7 +156,7 @@ func (g *GraphQL) result(ctx context.Context, next func() *graphql.Response) (on
 		if v := recover(); v != nil {
 			id := g.cfg.NewErrorID()
 			logPanic(ctx, g.cfg.Logger, id, v)
-			one = result{encodeResponse(&graphql.Response{Errors: gqlerror.List{internalError(id)}}), outcomeInternal, true}
+			one = result{body: encodeResponse(&graphql.Response{Errors: gqlerror.List{internalError(id)}}), outcome: outcomeInternal, last: true}
 			ok = true
 		}
 	}()
@@ -163,7 +164,7 @@ func (g *GraphQL) result(ctx context.Context, next func() *graphql.Response) (on
 	if response == nil {
 		return result{}, false
 	}
-	return result{encodeResponse(response), outcomeOf(response.Errors), false}, true
+	return result{body: encodeResponse(response), outcome: outcomeOf(response.Errors), limited: rateLimited(response.Errors)}, true
 }
 
 // worse is the outcome of a stream that had both.
