@@ -15,6 +15,8 @@ type (
 	RegistrationID string
 	// AnalysisID names one analysis at a KYC provider (ana_…). It is the `id` we choose at QI Tech.
 	AnalysisID string
+	// ProcessID names one biometric or document check (prc_…).
+	ProcessID string
 	// JobID names a row of the jobs table (job_…).
 	JobID string
 )
@@ -24,6 +26,7 @@ const (
 	personPrefix       = "per_"
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
+	processPrefix      = "prc_"
 	jobPrefix          = "job_"
 )
 
@@ -50,6 +53,9 @@ func NewRegistrationID() RegistrationID { return RegistrationID(newID(registrati
 
 // NewAnalysisID makes a fresh id.
 func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
+
+// NewProcessID makes a fresh id.
+func NewProcessID() ProcessID { return ProcessID(newID(processPrefix)) }
 
 // NewJobID makes a fresh id.
 func NewJobID() JobID { return JobID(newID(jobPrefix)) }
