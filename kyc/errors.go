@@ -101,6 +101,7 @@ const (
 	CodeNotFound              UserErrorCode = "NOT_FOUND"
 	CodeConflict              UserErrorCode = "CONFLICT"
 	CodeExternalIDTaken       UserErrorCode = "EXTERNAL_ID_TAKEN"
+	CodeImageRejected         UserErrorCode = "IMAGE_REJECTED"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
