@@ -106,7 +106,6 @@ const (
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
 	CodeIdempotencyConflict   UserErrorCode = "IDEMPOTENCY_CONFLICT"
-	CodeImageRejected         UserErrorCode = "IMAGE_REJECTED"
 	CodeNeedsNewCapture       UserErrorCode = "NEEDS_NEW_CAPTURE"
 )
 
