@@ -6,11 +6,12 @@ import "context"
 // important leave first, and keeps a part of the budget that only they may use.
 type Priority uint8
 
-// The priorities, the least important first. A context without one is Sweep: nobody is known to wait.
+// The priorities, the most important first. A context without one is User, so that whoever forgets to say
+// delays a poll and not a person.
 const (
-	Sweep Priority = iota // work that goes on by itself
+	User  Priority = iota // somebody waits for the answer
 	Hint                  // a webhook says that there is something to fetch
-	User                  // somebody waits for the answer
+	Sweep                 // work that goes on by itself
 )
 
 type priorityKey struct{}

@@ -42,6 +42,16 @@ type ProcessSubject struct {
 
 	Purpose            DocumentPurpose // of a document
 	ReusableDocumentID string          // instead of files
+	// Captured says that it cannot be sent without what was captured for it, which is in memory only.
+	Captured bool
+}
+
+// Owner is whose key the personal data of a process is encrypted with: its person's, or its own.
+func (p *Process) Owner() string {
+	if p.PersonID != nil {
+		return string(*p.PersonID)
+	}
+	return string(p.ID)
 }
 
 // ProcessKind is what a process is for; each has its own mutation.

@@ -54,6 +54,9 @@ type Service struct {
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
 
+	processWaiters waiters[processEvent]
+	captures       captures
+
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
 	background sync.WaitGroup
@@ -106,9 +109,19 @@ func (s *Service) Drain(ctx context.Context) {
 // RunJob does one claimed job to the end of its next step. The job is finished, released or buried in
 // the same transaction as its effect. An error means that nothing was recorded and the lease will run out.
 func (s *Service) RunJob(ctx context.Context, job *Job) error {
+	priority := Sweep
+	switch {
+	case s.processWaiters.awaited(job.Subject):
+		priority = User
+	case job.Hinted:
+		priority = Hint
+	}
+	ctx = WithPriority(ctx, priority)
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobProcess:
+		return s.advanceProcess(ctx, job, nil)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}

@@ -63,7 +63,7 @@ func parseCallback(body []byte) (kyc.Callback, error) {
 	if err := json.Unmarshal(body, &b); err != nil || b.ProcessID == "" || len(b.ProcessID) > maxReference || kyc.CodeLike(string(b.ProcessID)) != string(b.ProcessID) {
 		return kyc.Callback{}, kyc.E(kyc.Invalid, opParseCallback, errBody)
 	}
-	return kyc.Callback{Analysis: kyc.AnalysisID(b.ProcessID), DedupeKey: dedupeKey(b)}, nil
+	return kyc.Callback{Reference: string(b.ProcessID), DedupeKey: dedupeKey(b)}, nil
 }
 
 // dedupeKey is equal for repeats of one delivery: the documents say to be idempotent on processId, and the

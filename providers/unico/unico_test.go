@@ -452,7 +452,7 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
-func reference(cb kyc.Callback) string { return string(cb.Analysis) }
+func reference(cb kyc.Callback) string { return cb.Reference }
 
 func FuzzCallback(f *testing.F) {
 	f.Add([]byte(`{"processId":"` + processID + `","state":"PROCESS_STATE_FINISHED","flow":"id"}`))
