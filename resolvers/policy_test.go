@@ -171,14 +171,21 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
+	var reasons []string
+	for _, r := range kyc.ErasureReasons() {
+		reasons = append(reasons, string(r))
+	}
 	domain := map[string][]string{
-		"Gender":              {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
-		"PhoneType":           {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
-		"SourceKyc":           {string(kyc.SourceOpenco), string(kyc.SourceQitech)},
-		"KycStatus":           {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
-		"DecidedBy":           {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
-		"RegistrationOutcome": {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
-		"BreakerState":        {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
+		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
+		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
+		"SourceKyc":             {string(kyc.SourceOpenco), string(kyc.SourceQitech)},
+		"KycStatus":             {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
+		"DecidedBy":             {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
+		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
+		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
+		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
+		"ErasureReason":         reasons,
+		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}
