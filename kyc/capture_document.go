@@ -18,7 +18,7 @@ type CaptureDocumentInput struct {
 
 // CaptureDocument starts a document process: one or two files, or a reusable document.
 func (s *Service) CaptureDocument(ctx context.Context, in CaptureDocumentInput, received JSON) (*ProcessPayload, error) {
-	d := &processDraft{mutation: "captureDocument", kind: KindDocumentCapture, subject: in.Subject, needsName: true, purpose: in.Purpose, payload: received}
+	d := &processDraft{mutation: "captureDocument", kind: KindDocumentCapture, subject: in.Subject, needsName: true, purpose: in.Purpose, selfie: in.Selfie, payload: received}
 	c := &d.checks
 	if in.ReusableDocumentID != nil {
 		d.reusable = strings.TrimSpace(*in.ReusableDocumentID)
@@ -35,16 +35,11 @@ func (s *Service) CaptureDocument(ctx context.Context, in CaptureDocumentInput, 
 	case len(in.Files) > 2:
 		c.invalid("must hold one file, or front and back", "files")
 	default:
-		for i, f := range in.Files {
-			if image := d.image(f, "files", itoa(i)); image != nil {
-				d.capture.Files = append(d.capture.Files, *image)
-			}
-		}
+		d.files = in.Files
 	}
 	if in.AuthProcessID != nil {
 		d.reference = &draftReference{id: *in.AuthProcessID, field: "authProcessId", fresh: true}
 	}
-	d.selfie(in.Selfie)
 	return s.startProcess(ctx, d, in.IdempotencyKey)
 }
 

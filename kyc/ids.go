@@ -17,6 +17,8 @@ type (
 	AnalysisID string
 	// ProcessID names one biometric or document check (prc_…).
 	ProcessID string
+	// FaceID names one face registration of one partner (fac_…).
+	FaceID string
 	// JobID names a row of the jobs table (job_…).
 	JobID string
 )
@@ -27,6 +29,7 @@ const (
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
 	processPrefix      = "prc_"
+	facePrefix         = "fac_"
 	jobPrefix          = "job_"
 )
 
@@ -56,6 +59,9 @@ func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
 
 // NewProcessID makes a fresh id.
 func NewProcessID() ProcessID { return ProcessID(newID(processPrefix)) }
+
+// NewFaceID makes a fresh id.
+func NewFaceID() FaceID { return FaceID(newID(facePrefix)) }
 
 // NewJobID makes a fresh id.
 func NewJobID() JobID { return JobID(newID(jobPrefix)) }

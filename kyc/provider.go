@@ -43,6 +43,19 @@ type Provider struct {
 	// ProcessCapabilities tells what a process of this kind would check when these are wanted, and ok = false
 	// when the provider cannot do all of them at once. It asks nobody. MUST be set when CreateProcess is.
 	ProcessCapabilities func(kind ProcessKind, wanted []Capability) (offered []Capability, ok bool)
+	// ProcessImages is what CreateProcess takes of a picture.
+	ProcessImages ImageLimits
+
+	// RegisterFace registers one more face under a document. No upstream refuses a repeat, so it MUST be called
+	// once for each recorded attempt and an ambiguous one looked up with FetchFaceByDocument. A refusal of the
+	// picture is Rejected with the Code image_quality or image_quality.<the upstream's word>.
+	RegisterFace Op[FaceRequest, FaceReference]
+	// FetchFace reads a registration by the upstream's key; NotFound when there is none.
+	FetchFace Op[string, FaceReference]
+	// FetchFaceByDocument gives the newest registration of a document; NotFound when there is none.
+	FetchFaceByDocument Op[DocumentNumber, FaceReference]
+	// FaceImages is what RegisterFace takes of a picture.
+	FaceImages ImageLimits
 
 	// ParseCallback verifies and reads a webhook. A callback is a hint: only its reference is used, and the
 	// upstream is asked. It fails with Unauthenticated when the signature is wrong and with Invalid when the
@@ -95,6 +108,20 @@ type ProcessReference struct {
 type ReusableDocumentsRequest struct {
 	DocumentNumber DocumentNumber
 	Type           ReusableDocumentType // "" is any
+}
+
+// FaceRequest is one face to register: exactly one of ImageKey, a picture the upstream has already, and Image.
+type FaceRequest struct {
+	Document DocumentNumber // eleven digits
+	ImageKey *UUID
+	Image    *Image
+}
+
+// FaceReference is what an upstream knows a registered face by.
+type FaceReference struct {
+	Key string // the upstream's registration key: a UUID, or code-like
+	// Document is whose face it is, where the upstream says so; QI Tech's current API does not.
+	Document DocumentNumber
 }
 
 // Callback is a verified webhook.

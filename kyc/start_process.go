@@ -46,6 +46,8 @@ type processDraft struct {
 	needsName bool
 	useCase   *string
 	reference *draftReference
+	selfie    *SelfieInput
+	files     []Base64
 	purpose   DocumentPurpose
 	reusable  string
 	key       string // idempotency key, "" without one
@@ -74,10 +76,6 @@ type draftReference struct {
 	fresh bool   // finished within a day (dossier 4.3)
 }
 
-// The limits of a picture at Unico (dossier 4.4): 800 KB as sent, 640 × 480 in either orientation. Whether a KB
-// is 1,000 bytes is not documented; the smaller reading is never refused there.
-var processImage = ImageLimits{MaxBytes: 800_000, MinLong: 640, MinShort: 480}
-
 // authProcessLasts is how long a finished process authorises a document (dossier 4.3).
 const authProcessLasts = 24 * time.Hour
 
@@ -90,12 +88,12 @@ var sdkTokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za
 // useCasePattern keeps a use case a label and no text about a person: it is stored and answered in the clear.
 var useCasePattern = regexp.MustCompile(`^[\p{L}][\p{L}\p{N} _.:/-]{0,63}$`)
 
-// selfie checks the selfie of an input and reads it within bounds.
-func (d *processDraft) selfie(in *SelfieInput) {
+// readSelfie checks the selfie of an input and reads it within bounds.
+func (d *processDraft) readSelfie() {
+	c, in := &d.checks, d.selfie
 	if in == nil {
 		return
 	}
-	c := &d.checks
 	image := in.Image != nil && in.Image.Reveal() != ""
 	token := in.SDKToken != nil && !in.SDKToken.Empty()
 	switch {
@@ -116,7 +114,7 @@ func (d *processDraft) selfie(in *SelfieInput) {
 
 // image reads one picture within the provider's limits.
 func (d *processDraft) image(b Base64, path ...string) *Image {
-	i, refusal := b.Image(processImage)
+	i, refusal := b.Image(d.provider.ProcessImages)
 	if refusal != nil {
 		e := UserError{Code: CodeImageRejected, Message: refusal.Message, Path: append([]string{"input"}, path...), ProviderCode: nonEmpty(string(refusal.Reason)), Retryable: false}
 		d.checks.errs = append(d.checks.errs, e)
@@ -161,6 +159,12 @@ func (d *processDraft) check(s *Service, idempotencyKey *string) {
 			c.invalid("must be a label of at most 64 letters, digits, blanks and _ . : / -, beginning with a letter", "useCase")
 		}
 	}
+	d.readSelfie()
+	for i, f := range d.files {
+		if image := d.image(f, "files", itoa(i)); image != nil {
+			d.capture.Files = append(d.capture.Files, *image)
+		}
+	}
 	if d.reference != nil && !wellFormed(string(d.reference.id), processPrefix) {
 		c.add(CodeNotFound, "names no process of yours", d.reference.field)
 	}
@@ -178,8 +182,8 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		return nil, E(Forbidden, "kyc.start_process", nil)
 	}
 	d.now = s.now()
-	d.check(s, idempotencyKey)
 	capabilities := d.chooseProvider(s)
+	d.check(s, idempotencyKey)
 	if len(d.checks.errs) > 0 {
 		return refusedProcess(d.checks.errs...), nil
 	}
@@ -228,7 +232,9 @@ func (d *processDraft) chooseProvider(s *Service) []Capability {
 		if p.CreateProcess == nil {
 			continue
 		}
-		offered = true
+		if !offered {
+			offered, d.provider = true, p // also when it cannot do this: what is wrong with the pictures is told too
+		}
 		if capabilities, ok := p.ProcessCapabilities(d.kind, d.wanted); ok {
 			d.provider = p
 			return capabilities

@@ -13,9 +13,8 @@ type ValidateFaceInput struct {
 // ValidateFace starts a 1:1 against a finished process of the same person.
 func (s *Service) ValidateFace(ctx context.Context, in ValidateFaceInput, received JSON) (*ProcessPayload, error) {
 	d := &processDraft{
-		mutation: "validateFace", kind: KindFaceValidation, subject: in.Subject, payload: received,
+		mutation: "validateFace", kind: KindFaceValidation, subject: in.Subject, selfie: &in.Selfie, payload: received,
 		reference: &draftReference{id: in.ReferenceProcessID, field: "referenceProcessId"},
 	}
-	d.selfie(&in.Selfie)
 	return s.startProcess(ctx, d, in.IdempotencyKey)
 }

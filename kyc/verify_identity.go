@@ -14,8 +14,7 @@ type VerifyIdentityInput struct {
 
 // VerifyIdentity starts an identity process, with what else is wanted of it.
 func (s *Service) VerifyIdentity(ctx context.Context, in VerifyIdentityInput, received JSON) (*ProcessPayload, error) {
-	d := &processDraft{mutation: "verifyIdentity", kind: KindIdentityVerification, subject: in.Subject, needsName: true, useCase: in.UseCase, payload: received}
+	d := &processDraft{mutation: "verifyIdentity", kind: KindIdentityVerification, subject: in.Subject, needsName: true, useCase: in.UseCase, selfie: &in.Selfie, payload: received}
 	d.addWanted(in.Capabilities)
-	d.selfie(&in.Selfie)
 	return s.startProcess(ctx, d, in.IdempotencyKey)
 }

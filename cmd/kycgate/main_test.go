@@ -198,7 +198,7 @@ func TestConfigurationErrors(t *testing.T) {
 // TestSandboxCredentialsInProduction holds the configuration against what the simulator accepts.
 func TestSandboxCredentialsInProduction(t *testing.T) {
 	t.Parallel()
-	for _, credential := range []string{qitechsim.SandboxAPIKey, qitechsim.SandboxWebhookKey, qitechsim.SandboxDisabledAPIKey} {
+	for _, credential := range []string{qitechsim.SandboxAPIKey, qitechsim.SandboxFaceAPIKey, qitechsim.SandboxWebhookKey, qitechsim.SandboxDisabledAPIKey} {
 		for setting, real := range map[string]string{"api_key": "live-key-1", "webhook_secret": "a-long-enough-webhook-key"} {
 			_, err := config.Load(configuration(t, strings.Replace(production, real, credential, 1)))
 			if err == nil || !strings.Contains(err.Error(), "providers.qitech."+setting) || strings.Contains(err.Error(), credential) {

@@ -164,6 +164,7 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech = config.DefaultQITech()
 	cfg.Providers.QITech.BaseURL = simulated + "/qitech"
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
+	cfg.Providers.QITech.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
 	cfg.Partners = []config.Partner{
 		{ID: qitechPartner, SourceKYC: config.SourceQITech},

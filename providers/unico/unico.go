@@ -87,7 +87,7 @@ func New(c Config, client *http.Client) (kyc.Provider, error) {
 	}
 	p := kyc.Provider{
 		Name: Name, DisplayName: "Unico",
-		CreateProcess: u.createProcess, FetchProcess: u.fetchProcess, ProcessCapabilities: u.capabilities,
+		CreateProcess: u.createProcess, FetchProcess: u.fetchProcess, ProcessCapabilities: u.capabilities, ProcessImages: images,
 		ParseCallback: callbackParser(c.WebhookAuth),
 	}
 	if u.documentKey() != nil {
@@ -95,6 +95,10 @@ func New(c Config, client *http.Client) (kyc.Provider, error) {
 	}
 	return p, nil
 }
+
+// images are the limits of a picture (dossier 4.4): 800 KB as sent, 640 × 480 in either orientation. Whether a KB is
+// 1,000 bytes is not documented; the smaller reading is never refused there.
+var images = kyc.ImageLimits{MaxBytes: 800_000, MinLong: 640, MinShort: 480}
 
 func absolute(s string) bool {
 	u, err := url.Parse(s)
