@@ -51,15 +51,6 @@ func (s *Service) ReusableDocuments(ctx context.Context, document string, kind *
 	if !ok {
 		return nil, &Error{Kind: Invalid, Op: op, Message: "documentNumber must be a CPF: eleven digits with right check digits"}
 	}
-	if c := CallerFrom(ctx); c.IsSubject() {
-		p, err := s.Store.PersonByDocument(ctx, c.Partner, d)
-		if err != nil {
-			return nil, err
-		}
-		if visible(c, p) == nil {
-			return nil, E(Forbidden, op, nil)
-		}
-	}
 	r := ReusableDocumentsRequest{DocumentNumber: d}
 	if kind != nil {
 		r.Type = *kind

@@ -93,9 +93,23 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 
 // Node gives any object by its global id, or nil. The prefix says which table to ask.
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
+	c := CallerFrom(ctx)
+	switch {
+	case wellFormed(id, processPrefix):
+		if !c.IsSubject() && !c.Can(ProcessesRead) {
+			return nil, nil
+		}
+		p, err := s.Process(ctx, ProcessID(id))
+		if p == nil {
+			return nil, err // a nil *Process in the interface would not be null
+		}
+		return p, err
+	case !c.IsSubject() && !c.Can(PersonsRead):
+		return nil, nil
+	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
-		return nil, err // a nil *Person in the interface would not be null
+		return nil, err
 	}
 	return p, err
 }

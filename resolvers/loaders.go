@@ -18,6 +18,8 @@ type loaders struct {
 	persons       []kyc.PersonID
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
 	service       *kyc.Service
+
+	processes *processLoaders
 }
 
 type loadersKey struct{}
@@ -26,6 +28,7 @@ func newLoaders(s *kyc.Service) *loaders {
 	l := &loaders{service: s, registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
+	l.processes = newProcessLoaders(s)
 	return l
 }
 
