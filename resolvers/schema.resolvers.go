@@ -109,8 +109,7 @@ func (r *processResolver) Person(ctx context.Context, obj *kyc.Process) (*kyc.Pe
 	if obj.PersonID == nil {
 		return nil, nil
 	}
-	p, err := loadersFrom(ctx).processes.persons.load(ctx, *obj.PersonID)
-	return known(ctx, p, err)
+	return loadersFrom(ctx).processes.persons.load(ctx, *obj.PersonID)
 }
 
 // ReferenceProcess is the resolver for the referenceProcess field.

@@ -16,6 +16,9 @@ import (
 	"github.com/kycgate/kycgate/internal/auth/keys"
 )
 
+// unicoSandboxCredential begins every credential of Unico's simulator, likewise.
+const unicoSandboxCredential = "unico-sandbox-"
+
 // sandboxCredential begins every credential that QI Tech's simulator accepts. It is repeated here because
 // the configuration knows no provider; a test of cmd/kycgate holds it against the simulator.
 const sandboxCredential = "qitech-sandbox-"
@@ -180,7 +183,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
