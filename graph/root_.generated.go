@@ -2437,17 +2437,17 @@ type Viewer {
 "An expected refusal. The message never repeats the value."
 type UserError {
   "For programs."
-  code: UserErrorCode! @scope(any: [ANY])
+  code: UserErrorCode! @scope(any: [ANY], subject: true)
   "For people, in English."
-  message: String! @scope(any: [ANY]) @nonpii
+  message: String! @scope(any: [ANY], subject: true) @nonpii
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
-  path: [String!]! @scope(any: [ANY]) @nonpii
+  path: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY]) @nonpii
+  provider: String @scope(any: [ANY], subject: true) @nonpii
   "Its code for that, if it is one we know."
-  providerCode: String @scope(any: [ANY]) @nonpii
+  providerCode: String @scope(any: [ANY], subject: true) @nonpii
   "Whether the same request may succeed later."
-  retryable: Boolean! @scope(any: [ANY])
+  retryable: Boolean! @scope(any: [ANY], subject: true)
 }
 
 "Why a mutation was refused."

@@ -185,6 +185,13 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 	capabilities := d.chooseProvider(s)
 	d.check(s, idempotencyKey)
 	if len(d.checks.errs) > 0 {
+		// It is refused whatever the database says; that is asked so that one answer names everything.
+		if _, err := d.person(ctx, s.Store); err != nil {
+			return nil, err
+		}
+		if _, err := d.referred(ctx, s.Store); err != nil {
+			return nil, err
+		}
 		return refusedProcess(d.checks.errs...), nil
 	}
 
@@ -345,7 +352,7 @@ func (d *processDraft) replay(ctx context.Context, tx Tx) (done bool, err error)
 }
 
 // person finds who the process is about and completes what the input leaves out.
-func (d *processDraft) person(ctx context.Context, tx Tx) (*Person, error) {
+func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 	caller := CallerFrom(ctx)
 	notFound := func(field string) { d.checks.add(CodeNotFound, "names no person of yours", "subject", field) }
 	id := d.subject.PersonID
@@ -355,6 +362,7 @@ func (d *processDraft) person(ctx context.Context, tx Tx) (*Person, error) {
 	var p *Person
 	var err error
 	switch {
+	case id != nil && !wellFormed(string(*id), personPrefix): // said already
 	case id != nil:
 		if p, err = tx.PersonByID(ctx, d.partner.ID, *id); err != nil {
 			return nil, err
@@ -377,7 +385,7 @@ func (d *processDraft) person(ctx context.Context, tx Tx) (*Person, error) {
 		}
 		p = visible(caller, p)
 	}
-	if d.document.Empty() {
+	if d.document.Empty() && (d.subject.DocumentNumber == nil || d.subject.DocumentNumber.Empty()) {
 		d.checks.required("must be a CPF, unless personId names a person whose CPF is known", "subject", "documentNumber")
 	}
 	if d.needsName && d.name.Empty() {
@@ -392,8 +400,8 @@ func (d *processDraft) person(ctx context.Context, tx Tx) (*Person, error) {
 
 // referred finds the process this one refers to: finished, with valid biometry, of the same person, at the same
 // provider. One of another person does not exist here.
-func (d *processDraft) referred(ctx context.Context, tx Tx) (*Process, error) {
-	if d.reference == nil {
+func (d *processDraft) referred(ctx context.Context, tx Reader) (*Process, error) {
+	if d.reference == nil || !wellFormed(string(d.reference.id), processPrefix) {
 		return nil, nil
 	}
 	p, err := tx.Process(ctx, d.partner.ID, d.reference.id)
@@ -403,7 +411,7 @@ func (d *processDraft) referred(ctx context.Context, tx Tx) (*Process, error) {
 	p = visibleProcess(CallerFrom(ctx), p)
 	at := d.reference.field
 	switch {
-	case p == nil || p.Request.DocumentNumber != d.document:
+	case p == nil || !d.document.Empty() && p.Request.DocumentNumber != d.document:
 		d.checks.add(CodeNotFound, "names no process of this person", at)
 	case p.Provider != d.provider.Name || p.ProviderProcessID == nil || p.Kind == KindDocumentCapture:
 		d.checks.invalid("must name a liveness, identity or 1:1 process of the same provider", at)
@@ -415,6 +423,7 @@ func (d *processDraft) referred(ctx context.Context, tx Tx) (*Process, error) {
 		d.checks.invalid("must name a process that finished within the last 24 hours", at)
 	case d.reusable != "" && !p.allowsReuse():
 		d.checks.invalid("cannot be reused under this process, which neither verified the identity nor scored 50: capture the document", "reusableDocumentId")
+	case d.document.Empty(): // refused already; without it nothing may be compared
 	default:
 		return p, nil
 	}

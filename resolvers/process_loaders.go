@@ -28,14 +28,14 @@ func newProcessLoaders(s *kyc.Service) *processLoaders {
 	return &processLoaders{
 		attempts:   &keyed[kyc.ProcessID, []*kyc.ProviderAttempt]{fetch: s.Attempts},
 		references: &keyed[kyc.ProcessID, *kyc.Process]{fetch: s.ProcessesByID},
-		persons:    &keyed[kyc.PersonID, *kyc.Person]{fetch: func(ctx context.Context, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.Person, error) {
+		persons: &keyed[kyc.PersonID, *kyc.Person]{fetch: func(ctx context.Context, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.Person, error) {
 			found, err := s.PersonsByID(ctx, ids)
 			for _, p := range found {
 				know(ctx, p) // all before the first of them is asked for more
 			}
 			return found, err
 		}},
-		pages:      make(map[processPage]*batch[*kyc.ProcessConnection]), counts: make(map[kyc.ProcessKind]*batch[int]),
+		pages: make(map[processPage]*batch[*kyc.ProcessConnection]), counts: make(map[kyc.ProcessKind]*batch[int]),
 	}
 }
 

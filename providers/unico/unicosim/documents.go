@@ -2,7 +2,6 @@ package unicosim
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func reusable(cpf string) []reusableDocument {
 	list := make([]reusableDocument, 0, 2)
 	for _, kind := range []string{typeRG, typeCNH} {
 		h := sha256.Sum256([]byte(kind + cpf))
-		list = append(list, reusableDocument{kind, fmt.Sprintf("%x-%x-4%x-8%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])[:36]})
+		list = append(list, reusableDocument{kind, guid([16]byte(h[:16]))})
 	}
 	return list
 }

@@ -596,6 +596,11 @@ func (s *Sim) WaitStatus(ctx context.Context, id string, status int) error {
 func newGUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // does not fail: see crypto/rand
+	return guid(b)
+}
+
+// guid makes sixteen bytes a UUID of version 4.
+func guid(b [16]byte) string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
