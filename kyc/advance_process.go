@@ -13,8 +13,7 @@ const (
 )
 
 const (
-	// holdAmbiguous is how long a process whose creation may or may not have arrived stays open (contract: at most
-	// 60 s). The provider has no look-up by an id of ours, so only an operator could learn more.
+	// holdAmbiguous is the default of Cadence.HoldAmbiguous.
 	holdAmbiguous = 30 * time.Second
 	// maxRepeats is how often a processing error of the provider is tried again (dossier 5.1: "at least 3 new
 	// attempts").
@@ -85,9 +84,9 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 		st = s.createProcess(ctx, provider, p, capture, referenceID)
 	default: // SENT or AMBIGUOUS: it may be there, it cannot be looked up, and it is never sent again
 		s.captures.drop(p.ID)
-		st = processStep{submission: SubmissionAmbiguous, wait: p.UpdatedAt.Add(holdAmbiguous).Sub(now)}
+		st = processStep{submission: SubmissionAmbiguous, wait: p.UpdatedAt.Add(s.hold(p)).Sub(now)}
 		if p.Submission == SubmissionSent {
-			st.wait = holdAmbiguous
+			st.wait = s.hold(p)
 		} else if st.wait <= 0 {
 			st.end = unknownEnd(p)
 		}
@@ -97,6 +96,14 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 	}
 	// What we learned is recorded even if the lease or the process is about to end.
 	return s.recordProcess(context.WithoutCancel(ctx), job, p, st)
+}
+
+// hold is how long an ambiguous process stays open.
+func (s *Service) hold(p *Process) time.Duration {
+	if d := s.Cadences[p.Provider].HoldAmbiguous; d > 0 {
+		return d
+	}
+	return holdAmbiguous
 }
 
 // unknownEnd is how a process ends of which nobody can say whether the provider has it.
@@ -154,7 +161,7 @@ func (s *Service) createProcess(ctx context.Context, provider Provider, p *Proce
 		st.submission, st.call, st.counted = SubmissionPlanned, CallRejected, true
 	case kind == Ambiguous, isContextError(err), unclassified(err):
 		// Something may have left, and nobody said no.
-		st.submission, st.call, st.counted, st.wait = SubmissionAmbiguous, CallAmbiguous, true, holdAmbiguous
+		st.submission, st.call, st.counted, st.wait = SubmissionAmbiguous, CallAmbiguous, true, s.hold(p)
 	default:
 		// An explicit no that is our mistake. It is tried again slowly, for as long as the capture lasts.
 		st.submission, st.call, st.counted = SubmissionPlanned, CallRejected, true
@@ -301,7 +308,7 @@ func (s *Service) processWait(p *Process, st processStep, failures int) time.Dur
 		}
 		return jitter(max(min(every, 20*c.PollEvery), time.Millisecond))
 	case st.submission == SubmissionAmbiguous:
-		return max(min(st.wait, holdAmbiguous), time.Millisecond)
+		return max(min(st.wait, s.hold(p)), time.Millisecond)
 	case KindOf(st.err) == Credentials && st.err != nil, KindOf(st.err) == Internal && st.err != nil:
 		// The operator must act; asking often locks accounts.
 		return max(jitter(min(5*c.RetryAfter*time.Duration(min(failures, 10)), time.Minute)), min(st.wait, time.Minute))

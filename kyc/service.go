@@ -20,6 +20,9 @@ type Partner struct {
 type Cadence struct {
 	PollEvery  time.Duration // between two look-ups of an open analysis; grows after the tenth
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
+	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived (contract: at most 60 s);
+	// zero is 30 s. The provider has no look-up by an id of ours, so only an operator could learn more meanwhile.
+	HoldAmbiguous time.Duration
 }
 
 // Config is what a Service needs. Every field but the hooks is required.

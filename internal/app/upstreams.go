@@ -51,7 +51,9 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 		if err != nil {
 			return nil, err
 		}
-		u.cadences[unico.Name], s.Unico = cadence(c.Providers.Unico.Upstream), configured
+		paced := cadence(c.Providers.Unico.Upstream)
+		paced.HoldAmbiguous = c.Providers.Unico.HoldAmbiguous
+		u.cadences[unico.Name], s.Unico = paced, configured
 	}
 	if production {
 		if err := refuseSimulators(ctx, c); err != nil {
@@ -257,6 +259,10 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		if p.FetchPersonAnalysis != nil {
 			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
 			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchProcess != nil {
+			_, err := p.FetchProcess(ctx, kyc.ProcessReference{ProviderProcessID: uuid.NewString()})
+			tried("providers."+p.Name+".api_keys", err)
 		}
 		if p.FetchFace != nil {
 			_, err := p.FetchFace(ctx, uuid.NewString())

@@ -82,6 +82,7 @@ providers:
     tenant_id: 00000000-0000-0000-0000-000000000000
     private_key_file: unico.pem
     webhook_auth: env:UNICO_HOOK
+    hold_ambiguous: 20s
     api_keys:
       - {key: env:UNICO_KEY_LIVENESS, capabilities: [LIVENESS]}
   finhub:
@@ -192,7 +193,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 				BaseURL:  "https://api.id.unico.app", TokenURL: "https://identity.acesso.io/oauth2/token",
 				ServiceAccount: "acme", TenantID: "00000000-0000-0000-0000-000000000000", PrivateKeyFile: file("unico.pem"),
 				Audience: "https://identity.acesso.io", WebhookAuth: NewSecret("X-Hook: hook-value"),
-				APIKeys: []UnicoAPIKey{{Key: NewSecret("unico-live-1"), Capabilities: []string{"LIVENESS"}}},
+				HoldAmbiguous: 20 * time.Second,
+				APIKeys:       []UnicoAPIKey{{Key: NewSecret("unico-live-1"), Capabilities: []string{"LIVENESS"}}},
 			},
 			FinHub: &FinHub{
 				Upstream: common, BaseURL: "https://api.finhub.cloud", Registration: FinHubSingular,
@@ -329,6 +331,7 @@ func TestRules(t *testing.T) {
 		{"unico without key", "    private_key_file: unico.pem\n", "", "providers.unico.private_key_file", "required"},
 		{"unico with another key", "private_key_file: unico.pem", "private_key_file: signing.pem", "providers.unico.private_key_file", "RSA"},
 		{"unico with broken key", "private_key_file: unico.pem", "private_key_file: jwks.json", "providers.unico.private_key_file", "PEM"},
+		{"unico holding for ever", "hold_ambiguous: 20s", "hold_ambiguous: 2m", "providers.unico.hold_ambiguous", "at most"},
 		{"unico without api keys", "      - {key: env:UNICO_KEY_LIVENESS, capabilities: [LIVENESS]}\n", "      []\n", "providers.unico.api_keys", "at least one"},
 		{"unico api key without key", "key: env:UNICO_KEY_LIVENESS, ", "", "providers.unico.api_keys[0].key", "required"},
 		{"unico api key without capabilities", ", capabilities: [LIVENESS]", "", "providers.unico.api_keys[0].capabilities", "required"},

@@ -384,6 +384,9 @@ func (v *validator) unico(at string, u *Unico) {
 		}
 	}
 	v.strong(at+".webhook_auth", u.WebhookAuth)
+	if u.HoldAmbiguous <= 0 || u.HoldAmbiguous > time.Minute {
+		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
+	}
 	if len(u.APIKeys) == 0 {
 		v.add(at+".api_keys", required+": at least one key with its capabilities")
 	}
