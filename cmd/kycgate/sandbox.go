@@ -45,6 +45,9 @@ const (
 
 // Run runs the sandbox until the process is told to stop.
 func (c sandboxCmd) Run(p *process) (err error) {
+	if err := keepCrashesQuiet(p.log); err != nil {
+		return err
+	}
 	data, remove, err := dataFolder(c.Data)
 	if err != nil {
 		return err

@@ -106,6 +106,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.store.Close())
 		}
 	}()
+	if err := ownKeys(ctx, c, keyset); err != nil {
+		return nil, err
+	}
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),

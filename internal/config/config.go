@@ -52,10 +52,11 @@ func (d Database) SQLitePath() string {
 	return path
 }
 
-// Keys is the keyset that personal data is encrypted with.
+// Keys is the keyset that personal data is encrypted with, and exactly one of what opens it.
 type Keys struct {
 	File       string `yaml:"file"`
 	Passphrase Secret `yaml:"passphrase"`
+	KMSURI     string `yaml:"kms_uri"` // of a key of a KMS; see vault.ForKMS
 	// ErasuresFile lists the erased persons. It lies beside the keyset, by default its name with .erasures, so that restoring a backup
 	// of the database does not take it back in time.
 	ErasuresFile string `yaml:"erasures_file"`

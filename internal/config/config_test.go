@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/kycgate/kycgate/internal/auth/keys"
+	"github.com/kycgate/kycgate/internal/vault"
 )
 
 // signingKey and rsaKey are made once: RSA keys are slow to make.
@@ -103,6 +104,7 @@ func folder(t *testing.T) string {
 	write(t, dir, "signing.pem", private(t, signingKey()))
 	write(t, dir, "unico.pem", private(t, rsaKey()))
 	write(t, dir, "passphrase.txt", []byte("correct horse battery\n"))
+	write(t, dir, "keyset.json", nil) // the start opens it, the configuration does not
 	return dir
 }
 
@@ -286,7 +288,16 @@ func TestRules(t *testing.T) {
 
 		{"no keyset file", "  file: keyset.json\n", "", "keys.file", "required"},
 		{"no passphrase", "  passphrase: file:passphrase.txt\n", "", "keys.passphrase", "required"},
-		{"weak passphrase", "file:passphrase.txt", "Changeme", "keys.passphrase", "placeholder"},
+		{"short passphrase", "file:passphrase.txt", "hunter2hunter2h", "keys.passphrase", "shorter than 16"},
+		{"weak passphrase", "file:passphrase.txt", "Changeme-Changeme-1", "keys.passphrase", "placeholder"},
+		{"example passphrase", "file:passphrase.txt", "your-passphrase-here!", "keys.passphrase", "placeholder"},
+		{"sandbox passphrase", "file:passphrase.txt", "kycgate-sandbox-passphrase", "keys.passphrase", "placeholder"},
+		{"monotonous passphrase", "file:passphrase.txt", "hunthunthunthunthunt", "keys.passphrase", "few"},
+		{"no keyset", "keys:\n  file: keyset.json\n  passphrase: file:passphrase.txt\n", "", "keys", "kycgate keys init"},
+		{"missing keyset", "keyset.json", "none.json", "keys.file", "no such file"},
+		{"passphrase and KMS", "  passphrase: file:passphrase.txt\n", "  passphrase: file:passphrase.txt\n  kms_uri: hcvault://v/transit/keys/k\n", "keys.kms_uri", "remove one"},
+		{"another KMS", "  passphrase: file:passphrase.txt\n", "  kms_uri: kms://hunter2\n", "keys.kms_uri", "hcvault://"},
+		{"KMS with a password", "  passphrase: file:passphrase.txt\n", "  kms_uri: hcvault://u:hunter2@v/transit/keys/k\n", "keys.kms_uri", "password"},
 
 		{"no issuer", "  issuer: https://issuer.example.com\n", "", "auth.issuer", "required"},
 		{"blank audience", "audience: kycgate", "audience: ' '", "auth.audience", "required"},
@@ -405,8 +416,26 @@ func TestSandboxIsLenient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "providers.qitech.webhook_secret") {
+	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "providers.qitech.webhook_secret") || strings.Contains(w, "keys:") {
 		t.Errorf("no warning about webhooks that cannot be verified: %q", w)
+	}
+	if _, err := load(t, dir, edit(t, text, "file:passphrase.txt", "test")); err != nil {
+		t.Errorf("a short passphrase: %v", err)
+	}
+	cfg, err = load(t, dir, edit(t, text, "keys:\n  file: keyset.json\n  passphrase: file:passphrase.txt\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "keys: ") || !strings.Contains(w, "protects nothing") {
+		t.Errorf("no warning about a keyset that protects nothing: %q", w)
+	}
+}
+
+func TestKMSInProduction(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, folder(t), edit(t, base, "  passphrase: file:passphrase.txt\n", "  kms_uri: "+vault.KMSExample+"\n"))
+	if err != nil || cfg.Keys.KMSURI != vault.KMSExample {
+		t.Errorf("got %+v, %v", cfg.Keys, err)
 	}
 }
 
@@ -463,13 +492,15 @@ func TestKeyFilesInProduction(t *testing.T) {
 	}
 
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
-		dir := folder(t)
-		if err := os.Chmod(filepath.Join(dir, "signing.pem"), mode); err != nil {
-			t.Fatal(err)
-		}
-		_, err := load(t, dir, base)
-		if p := problemsOf(t, err)["auth.signing_key_file"]; !strings.Contains(p.Problem, "chmod 600") {
-			t.Errorf("mode %o: got %v", mode, err)
+		for file, setting := range map[string]string{"signing.pem": "auth.signing_key_file", "keyset.json": "keys.file"} {
+			dir := folder(t)
+			if err := os.Chmod(filepath.Join(dir, file), mode); err != nil {
+				t.Fatal(err)
+			}
+			_, err := load(t, dir, base)
+			if p := problemsOf(t, err)[setting]; !strings.Contains(p.Problem, "chmod 600") {
+				t.Errorf("%s with mode %o: got %v", file, mode, err)
+			}
 		}
 	}
 }
@@ -489,11 +520,11 @@ func TestStrict(t *testing.T) {
 		{"key in another case", "  audience:", "  Audience: a\n  audience:", "auth.Audience", "unknown key", 13},
 		{"key that may be a secret", "  audience:", "  'hunter2 hunter2': a\n  audience:", "auth.?", "unknown key", 13},
 		{"merge key", "  audience:", "  <<: {}\n  audience:", "auth.?", "unknown key", 13},
-		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 45},
+		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 46},
 		{"duplicate key", "listen:", "listen: a\nlisten:", "listen", "set twice, first in line 1", 2},
 		{"duplicate nested key", "failures: 4,", "failures: 4, failures: 5,", "providers.qitech.breaker.failures", "set twice", 29},
 		{"second document", "listen:", "environment: sandbox\n---\nlisten:", "--config", "second document", 2},
-		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 44},
+		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 45},
 		{"truth as text", "service_account: acme", "service_account: true", "providers.unico.service_account", "quotes", 35},
 		{"list as text", "listen: 127.0.0.1:8080", "listen: [a]", "listen", "text", 1},
 		{"text as list", "token_types: [at+jwt]", "token_types: at+jwt", "auth.token_types", "list", 16},
@@ -603,7 +634,6 @@ func TestWarnings(t *testing.T) {
 		{"https://api.caas.qitech.app", "https://api.sandbox.caas.qitech.app", "providers.qitech.base_url"},
 		{"https://api.id.unico.app", "https://api.id.uat.unico.app", "providers.unico.base_url"},
 		{"127.0.0.1:9090", "0.0.0.0:9090", "admin_listen"},
-		{"127.0.0.1:9090", "127.0.0.1:9090", "keys"},
 	}
 	for _, tt := range tests {
 		cfg, err := load(t, folder(t), edit(t, base, tt.old, tt.new))
@@ -665,7 +695,7 @@ func TestEveryPathIsResolved(t *testing.T) {
 func TestDefaultNeedsItsSafetySettings(t *testing.T) {
 	t.Parallel()
 	got := problemsOf(t, Default().Validate())
-	for _, setting := range []string{"environment", "auth.issuer", "auth.audience", "auth.jwks_file", "database.url", "partners"} {
+	for _, setting := range []string{"environment", "auth.issuer", "auth.audience", "auth.jwks_file", "database.url", "keys", "partners"} {
 		if _, found := got[setting]; !found {
 			t.Errorf("the default has %s", setting)
 		}
