@@ -363,6 +363,11 @@ func (r reader) CountProcessesOf(ctx context.Context, partner kyc.PartnerID, per
 const openProcesses = `SELECT provider, kind, status, count(*) AS n FROM processes
 	WHERE status IN ('PROCESSING', 'DIVERGENT') GROUP BY provider, kind, status`
 
+// lostCaptures makes the jobs due that waited for a provider to come back: the captures of all partners are gone with the process
+// that held them.
+const lostCaptures = `UPDATE jobs SET run_at = min(run_at, ?) WHERE dead = 0 AND kind = 'process' AND EXISTS
+	(SELECT 1 FROM processes p WHERE p.partner_id = jobs.partner_id AND p.id = jobs.subject AND p.submission = 'PLANNED')`
+
 // OpenProcesses implements [kyc.Reader].
 func (r reader) OpenProcesses(ctx context.Context) (open []kyc.OpenProcesses, err error) {
 	err = r.use(ctx, "store.open_processes", func(ctx context.Context, q *session) error {

@@ -67,6 +67,7 @@ var ofAllPartners = map[string]bool{
 		FROM partner_keys p ORDER BY p.partner_id, p.version`: true,
 	// A metric of the operator's, which counts; a start, which finds what was under way.
 	openProcesses: true,
+	lostCaptures:  true,
 	`UPDATE processes SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`: true,
 	// A webhook's, which knows its provider's id and no partner; it only makes us ask.
 	strings.ReplaceAll(processByProviderID, processColumns, ""): true,

@@ -171,8 +171,7 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 			}
 			ambiguous += int(n)
 			// What waited for a provider to come back waited with its capture, which is gone.
-			n, err = q.exec(`UPDATE jobs SET run_at = min(run_at, ?) WHERE dead = 0 AND kind = 'process' AND EXISTS
-				(SELECT 1 FROM processes p WHERE p.partner_id = jobs.partner_id AND p.id = jobs.subject AND p.submission = 'PLANNED')`, at)
+			n, err = q.exec(lostCaptures, at)
 			if err != nil {
 				return err
 			}

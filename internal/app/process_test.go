@@ -575,7 +575,7 @@ func TestProcessRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	short := func(c *config.Config) {
-		c.AnswerWithin, c.Providers.Unico.HoldAmbiguous, c.Providers.Unico.RetryAfter = 300*time.Millisecond, 200*time.Millisecond, 2*time.Second
+		c.AnswerWithin, c.Providers.Unico.HoldAmbiguous, c.Providers.Unico.RetryAfter = 300*time.Millisecond, 800*time.Millisecond, 2*time.Second
 	}
 	g := apptest.Start(t, apptest.Options{Dir: dir, Config: short})
 	token := g.Token(apptest.Acme)
@@ -750,4 +750,3 @@ func putFaults(t *testing.T, g *apptest.Gateway, faults string) {
 		t.Fatalf("faults: %d", resp.StatusCode)
 	}
 }
-
