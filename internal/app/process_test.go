@@ -2,14 +2,18 @@ package app_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +23,7 @@ import (
 	"github.com/kycgate/kycgate/internal/app/apptest"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/simulator"
 	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
@@ -749,4 +754,205 @@ func putFaults(t *testing.T, g *apptest.Gateway, faults string) {
 	if resp.StatusCode >= 300 {
 		t.Fatalf("faults: %d", resp.StatusCode)
 	}
+}
+
+// R5, R7: an upstream that acts and then resets, hangs or truncates, with kills in between: no capture arrives twice,
+// every process ends, and what cannot be known is AMBIGUOUS in the ledger.
+func TestKillNineProcesses(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{NoWebhooks: true, Unico: unicosim.Config{Delay: 20 * time.Millisecond}}) // for its simulator and tokens
+	token := g.Token(apptest.Acme)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kycgate.yaml")
+	key := filepath.Join(dir, "unico.pem")
+	yaml := fmt.Sprintf(`
+environment: sandbox
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+public_url: http://127.0.0.1:1
+answer_within: 300ms
+database: {url: "sqlite://%[1]s/killed.db"}
+auth: {issuer: %[2]q, audience: kycgate, jwks_file: %[3]q}
+providers:
+  unico:
+    {base_url: "%[4]s/unico", token_url: "%[4]s/unico/oauth2/token", audience: "%[4]s", service_account: %[5]s, tenant_id: %[6]s, private_key_file: %[7]q,
+     api_keys: [{key: %[8]s, capabilities: [LIVENESS]}], hold_ambiguous: 1s, poll_every: 120ms, retry_after: 20ms, timeout: 400ms, rate_per_second: 0,
+     max_concurrent: 32, breaker: {open_for: 50ms}}
+partners: [{id: acme, source_kyc: openco}]
+`, dir, g.Config.Auth.Issuer, g.Config.Auth.JWKSFile, g.SimURL, unicosim.SandboxServiceAccount, unicosim.SandboxTenantID, key, unicosim.KeyLiveness)
+	if err := errors.Join(os.WriteFile(file, []byte(yaml), 0o600), os.WriteFile(key, unicosim.PrivateKeyPEM(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	putFaults(t, g, `[{"operation":"create_process","kind":"act_then_reset","probability":0.1},{"operation":"create_process","kind":"truncate","probability":0.1},
+		{"operation":"create_process","kind":"act_then_hang","probability":0.1}]`)
+
+	var mu sync.Mutex
+	answered := make(map[string]bool)
+	const rounds, creations = 6, 2000
+	var serial atomic.Int64
+	for round := range rounds {
+		child := startChild(t, file)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		until := int64(creations * (round + 1) / rounds)
+		for range 16 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					n := serial.Add(1)
+					if n > until {
+						return
+					}
+					capture := selfie()
+					if n%2 == 0 {
+						capture = sdkToken()
+					}
+					in := input(magic([]string{"00", "10", "36"}[n%3], int(n)), capture)
+					a, err := child.do(ctx, token, `mutation M($input: CheckLivenessInput!) { checkLiveness(input: $input) { process { id } userErrors { code } } }`, in)
+					if err != nil {
+						return // killed: nothing was answered
+					}
+					id := a.Str("checkLiveness.process.id")
+					if id == "" {
+						t.Errorf("%s", a.Body)
+						return
+					}
+					mu.Lock()
+					answered[id] = true
+					mu.Unlock()
+				}
+			})
+		}
+		if round < rounds-1 {
+			moment := until - int64(rand.IntN(100)) // with others under way
+			apptest.Until(t, func() bool { return serial.Load() >= moment }, func() string { return fmt.Sprint(serial.Load()) })
+			child.kill()
+			cancel()
+		}
+		wg.Wait()
+		cancel()
+		if round == rounds-1 {
+			defer child.kill()
+			for _, p := range g.Unico.Processes() { // what would stay open for ever by itself
+				if p.Status == 1 {
+					_ = g.Unico.Settle(p.ID, 3) // it may have ended meanwhile
+				}
+			}
+			var a apptest.Answer
+			apptest.Until(t, func() bool {
+				var err error
+				a, err = child.do(t.Context(), token, `{ p: processes(filter: {status: PROCESSING}) { totalCount } d: processes(filter: {status: DIVERGENT}) { totalCount } all: processes { totalCount }
+					c: processes(filter: {status: COMPLETED}) { totalCount } }`, nil)
+				return err == nil && a.Get("p.totalCount") == 0.0 && a.Get("d.totalCount") == 0.0
+			}, func() string { return string(a.Body) })
+			captures, most := g.Unico.Arrivals()
+			t.Logf("%d kills, %d answered, %v processes of which %v completed; %d captures upstream, one at most %d times", rounds-1, len(answered), a.Get("all.totalCount"), a.Get("c.totalCount"), captures, most)
+			if most > 1 {
+				t.Errorf("a capture arrived %d times", most)
+			}
+			if all, _ := a.Get("all.totalCount").(float64); int(all) < len(answered) || captures < creations/2 {
+				t.Errorf("%v processes for %d answers and %d captures", all, len(answered), captures)
+			}
+		}
+	}
+}
+
+// Five hundred processes to poll and somebody who waits: never more than ten requests in one second at the upstream, and
+// the callers get on. That they are not delayed is held by TestLanePrefersWhoWaits, where time is exact; here it is told.
+func TestPollsLeaveRoomForWhoWaits(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{NoWebhooks: true, Config: func(c *config.Config) {
+		c.Providers.Unico.PollEvery, c.Providers.Unico.MaxConcurrent = time.Hour, 64
+	}})
+	token := g.Token(apptest.Acme)
+	var wg sync.WaitGroup
+	for worker := range 16 {
+		wg.Go(func() {
+			for n := worker; n < 500; n += 16 {
+				g.Query(token, starting("checkLiveness"), input(magic("36", n), selfie()))
+			}
+		})
+	}
+	wg.Wait()
+	idle := latencies(t, g)
+	g.Stop()
+
+	// The same database and upstream, now within the contract's budget, and everything is due soon.
+	requests := g.Unico.Requests()
+	requests.Clear()
+	var due []string
+	for _, p := range g.Unico.Processes() {
+		due = append(due, p.ID)
+	}
+	busy := apptest.Start(t, apptest.Options{Dir: g.Dir, NoWebhooks: true, Upstream: simulator.New(g.Sim, g.Unico), Config: func(c *config.Config) {
+		c.Providers.Unico.RatePerSecond, c.Providers.Unico.PollEvery = 10, 6*time.Second
+	}})
+	hint(t, busy, due)
+	loaded := latencies(t, busy)
+	var at []time.Time
+	for _, r := range requests.Summary().Requests {
+		if r.Operation == unicosim.OpCreateProcess || r.Operation == unicosim.OpFetchProcess {
+			at = append(at, r.At)
+		}
+	}
+	most := 0
+	for i := range at {
+		n := i
+		for n < len(at) && at[n].Sub(at[i]) < time.Second {
+			n++
+		}
+		most = max(most, n-i)
+	}
+	polls := requests.Count(unicosim.OpFetchProcess)
+	t.Logf("idle: median %v, slowest %v; with 500 to poll: median %v, slowest %v; %d polls, at most %d requests in one second",
+		middle(idle), slices.Max(idle), middle(loaded), slices.Max(loaded), polls, most)
+	if most > 11 { // one more may bunch up on a machine that stalls; departures are exact, see TestRateBudget
+		t.Errorf("%d requests in one second", most)
+	}
+	if polls < 20 {
+		t.Errorf("only %d polls: the test proves little", polls)
+	}
+}
+
+// hint sends the webhook of each process, which makes its job due.
+func hint(t *testing.T, g *apptest.Gateway, ids []string) {
+	t.Helper()
+	name, value, _ := strings.Cut(unicosim.SandboxWebhookAuth, ": ")
+	for _, id := range ids {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+"/callbacks/unico", strings.NewReader(`{"processId":"`+id+`","state":"PROCESS_STATE_FINISHED"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(name, value)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("webhook: %d", resp.StatusCode)
+		}
+	}
+}
+
+// latencies starts three processes a second, for five seconds.
+func latencies(t *testing.T, g *apptest.Gateway) (took []time.Duration) {
+	t.Helper()
+	token := g.Token(apptest.Acme)
+	ticker := time.NewTicker(333 * time.Millisecond)
+	defer ticker.Stop()
+	for i := range 15 {
+		start := time.Now()
+		if a := g.Query(token, starting("checkLiveness"), input(magic("00", 1000+i), selfie())); a.Str("checkLiveness.process.status") != "COMPLETED" {
+			t.Errorf("%s", a.Body)
+		}
+		took = append(took, time.Since(start))
+		<-ticker.C
+	}
+	return took
+}
+
+func middle(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
 }
