@@ -19,7 +19,10 @@ type FaceRegistration struct {
 	State          FaceState
 	// Before is what the look-up by document answered before the call left, "" for nothing. A key that is neither
 	// this nor one we know can only have come from our call.
-	Before    string
+	Before string
+	// Request is a digest of what was asked, so that a repeat finds what an unanswered call has made. It is kept
+	// encrypted.
+	Request   []byte
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }

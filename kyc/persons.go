@@ -95,7 +95,7 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 	c := CallerFrom(ctx)
 	switch {
-	case wellFormed(id, processPrefix):
+	case strings.HasPrefix(id, processPrefix):
 		if !c.IsSubject() && !c.Can(ProcessesRead) {
 			return nil, nil
 		}
@@ -106,6 +106,12 @@ func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 		return p, err
 	case !c.IsSubject() && !c.Can(PersonsRead):
 		return nil, nil
+	case strings.HasPrefix(id, facePrefix):
+		f, err := s.Face(ctx, FaceID(id))
+		if f == nil {
+			return nil, err
+		}
+		return f, err
 	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {

@@ -60,6 +60,8 @@ type Service struct {
 	processWaiters waiters[processEvent]
 	captures       captures
 
+	faceLocks locks // by document
+
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
 	background sync.WaitGroup
@@ -125,6 +127,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 		return s.advanceAnalysis(ctx, job, nil)
 	case JobProcess:
 		return s.advanceProcess(ctx, job, nil)
+	case JobFace:
+		return s.advanceFace(ctx, job)
 	case JobRetention:
 		return s.enforceRetention(ctx, job)
 	default:

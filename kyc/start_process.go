@@ -375,7 +375,7 @@ func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 		case d.document.Empty():
 			d.document = p.DocumentNumber
 		case p.DocumentNumber.Empty(): // made without one: what the input says is checked by the provider
-		case p.DocumentNumber != d.document:
+		case p.DocumentNumber.Reveal() != d.document.Reveal():
 			d.checks.invalid("is not the document of this person", "subject", "documentNumber")
 			return p, nil
 		}
@@ -411,7 +411,7 @@ func (d *processDraft) referred(ctx context.Context, tx Reader) (*Process, error
 	p = visibleProcess(CallerFrom(ctx), p)
 	at := d.reference.field
 	switch {
-	case p == nil || !d.document.Empty() && p.Request.DocumentNumber != d.document:
+	case p == nil || !d.document.Empty() && p.Request.DocumentNumber.Reveal() != d.document.Reveal():
 		d.checks.add(CodeNotFound, "names no process of this person", at)
 	case p.Provider != d.provider.Name || p.ProviderProcessID == nil || p.Kind == KindDocumentCapture:
 		d.checks.invalid("must name a liveness, identity or 1:1 process of the same provider", at)

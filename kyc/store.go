@@ -36,6 +36,8 @@ type Store interface {
 // and may be taken back. Lists and counts leave such persons out, and registrations without an outcome;
 // single look-ups give them, and the Service hides them.
 type Reader interface {
+	ExportReader
+
 	PersonByID(ctx context.Context, partner PartnerID, id PersonID) (*Person, error)
 	PersonByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*Person, error)
 	PersonByExternalID(ctx context.Context, partner PartnerID, externalID string) (*Person, error)
@@ -60,9 +62,26 @@ type Reader interface {
 	// before ("" = all).
 	AcceptedProfiles(ctx context.Context, partner PartnerID, person PersonID, before RegistrationID) ([]Profile, error)
 
+	// FaceByID gives a face in any state; FaceByKey one by the provider's key.
+	FaceByID(ctx context.Context, partner PartnerID, id FaceID) (*FaceRegistration, error)
+	FaceByKey(ctx context.Context, partner PartnerID, provider, key string) (*FaceRegistration, error)
+	// FaceByDocument gives the newest registered face of a document.
+	FaceByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*FaceRegistration, error)
+	// OpenFaces gives those of a document that are not known to be registered, oldest first.
+	OpenFaces(ctx context.Context, partner PartnerID, document DocumentNumber) ([]*FaceRegistration, error)
+	// FacesOf gives the newest registered faces of many persons at once, at most that many each, oldest first.
+	FacesOf(ctx context.Context, partner PartnerID, persons []PersonID, most int) (map[PersonID][]*FaceRegistration, error)
+	// FaceKeyKnown tells whether any partner has a face of this key, and nothing of whose it is.
+	FaceKeyKnown(ctx context.Context, provider, key string) (bool, error)
+
 	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
 	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
 	Erasures(ctx context.Context) ([]*Erasure, error)
+
+	// AuditRecords gives one page of the audit log for each of many persons at once, newest first, with up to
+	// Page.First+1 records a person. Page.After is the number of a record.
+	AuditRecords(ctx context.Context, partner PartnerID, persons []PersonID, page Page) (map[PersonID][]*AuditRecord, error)
+	CountAuditRecords(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]int, error)
 
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
@@ -146,6 +165,14 @@ type Tx interface {
 	KeepEarlyCallback(ctx context.Context, provider, reference string, at time.Time) error
 	TakeEarlyCallback(ctx context.Context, provider, reference string) (bool, error)
 
+	// InsertFace fails with Conflict when the partner has the provider's key already.
+	InsertFace(ctx context.Context, f *FaceRegistration) error
+	// UpdateFace overwrites state, registration key and time.
+	UpdateFace(ctx context.Context, f *FaceRegistration) error
+	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
+	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
+	LinkFaces(ctx context.Context, partner PartnerID, person PersonID, document DocumentNumber) (int, error)
+
 	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince, and whether the request behind it was
 	// the same one. Neither key nor request is kept readable.
 	Idempotent(ctx context.Context, partner PartnerID, key string, requestHash []byte, keepSince time.Time) (answer *IdempotentAnswer, same bool, err error)
@@ -163,6 +190,10 @@ type Tx interface {
 
 	// DeleteOld deletes what is older, of all partners, and tells how much that was.
 	DeleteOld(ctx context.Context, what OldKind, before time.Time) (int, error)
+
+	// Audit adds records to the audit log, in this transaction: they are durable with the rest of it or not at all.
+	// It is the last thing the transaction does, so the transaction itself does not see them.
+	Audit(ctx context.Context, records ...*AuditRecord) error
 
 	JobQueue
 }
@@ -214,12 +245,14 @@ const (
 	JobAnalysis JobKind = "person_analysis"
 	// JobProcess brings one process to its end: create, poll.
 	JobProcess JobKind = "process"
+	// JobFace looks up one face registration whose call ended without an answer.
+	JobFace JobKind = "face_registration"
 	// JobRetention removes what is too old. There is one.
 	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProcess, JobRetention} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProcess, JobFace, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {

@@ -69,6 +69,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
 		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
+		"CAPTURE":  reflect.TypeFor[kyc.Base64](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	// Kinds whose values come in a second form.
@@ -90,6 +91,8 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"SubjectInput": reflect.TypeFor[kyc.SubjectInput](), "SelfieInput": reflect.TypeFor[kyc.SelfieInput](), "CaptureDocumentInput": reflect.TypeFor[kyc.CaptureDocumentInput](),
 		"Process": reflect.TypeFor[kyc.Process](), "ProcessResult": reflect.TypeFor[kyc.ProcessResult](), "CapturedDocument": reflect.TypeFor[kyc.CapturedDocument](),
+		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
+		"PersonExport": reflect.TypeFor[kyc.PersonExport](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -191,10 +194,6 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
-	var reasons []string
-	for _, r := range kyc.ErasureReasons() {
-		reasons = append(reasons, string(r))
-	}
 	domain := map[string][]string{
 		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
 		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
@@ -202,21 +201,23 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"KycStatus":             {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
 		"DecidedBy":             {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
 		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
+		"FaceImageSource":       {string(kyc.FaceFromImageKey), string(kyc.FaceFromImage), string(kyc.FaceFromElsewhere)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
-		"ErasureReason":         reasons,
+		"ErasureReason":         words(kyc.ErasureReasons()),
+		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
-		"ProcessKind":           words(kyc.ProcessKinds()...),
-		"Capability":            words(kyc.Capabilities()...),
-		"ProcessStatus":         words(kyc.ProcessProcessing, kyc.ProcessDivergent, kyc.ProcessCompleted, kyc.ProcessCanceled, kyc.ProcessFailed),
-		"Liveness":              words(kyc.LivenessLive, kyc.LivenessNotLive),
-		"IdentityMatch":         words(kyc.IdentityYes, kyc.IdentityNo, kyc.IdentityInconclusive),
-		"FraudProfile":          words(kyc.FraudYes, kyc.FraudInconclusive, kyc.FraudUnknown),
-		"AttemptOutcome":        words(kyc.AttemptSucceeded, kyc.AttemptRejected, kyc.AttemptUnavailable, kyc.AttemptTimedOut, kyc.AttemptAmbiguous, kyc.AttemptInFlight),
-		"DocumentPurpose":       words(kyc.PurposeCreditProcess, kyc.PurposeCarPurchase, kyc.PurposePayByPaycheck, kyc.PurposeOnboarding, kyc.PurposeFGTS),
-		"ReusableDocumentType":  words(kyc.ReusableCPF, kyc.ReusableRG, kyc.ReusableCNH, kyc.ReusableCIN, kyc.ReusablePassport),
-		"NextActionKind": words(kyc.ActionRegisterPerson, kyc.ActionCaptureFace, kyc.ActionNewCapture, kyc.ActionCaptureDocument, kyc.ActionCorrectData,
-			kyc.ActionAcceptTerms, kyc.ActionWait, kyc.ActionRetry, kyc.ActionContactSupport, kyc.ActionActivateAccount),
+		"ProcessKind":           words(kyc.ProcessKinds()),
+		"Capability":            words(kyc.Capabilities()),
+		"ProcessStatus":         words([]kyc.ProcessStatus{kyc.ProcessProcessing, kyc.ProcessDivergent, kyc.ProcessCompleted, kyc.ProcessCanceled, kyc.ProcessFailed}),
+		"Liveness":              words([]kyc.Liveness{kyc.LivenessLive, kyc.LivenessNotLive}),
+		"IdentityMatch":         words([]kyc.IdentityMatch{kyc.IdentityYes, kyc.IdentityNo, kyc.IdentityInconclusive}),
+		"FraudProfile":          words([]kyc.FraudProfile{kyc.FraudYes, kyc.FraudInconclusive, kyc.FraudUnknown}),
+		"AttemptOutcome":        words([]kyc.AttemptOutcome{kyc.AttemptSucceeded, kyc.AttemptRejected, kyc.AttemptUnavailable, kyc.AttemptTimedOut, kyc.AttemptAmbiguous, kyc.AttemptInFlight}),
+		"DocumentPurpose":       words([]kyc.DocumentPurpose{kyc.PurposeCreditProcess, kyc.PurposeCarPurchase, kyc.PurposePayByPaycheck, kyc.PurposeOnboarding, kyc.PurposeFGTS}),
+		"ReusableDocumentType":  words([]kyc.ReusableDocumentType{kyc.ReusableCPF, kyc.ReusableRG, kyc.ReusableCNH, kyc.ReusableCIN, kyc.ReusablePassport}),
+		"NextActionKind": words([]kyc.NextActionKind{kyc.ActionRegisterPerson, kyc.ActionCaptureFace, kyc.ActionNewCapture, kyc.ActionCaptureDocument, kyc.ActionCorrectData,
+			kyc.ActionAcceptTerms, kyc.ActionWait, kyc.ActionRetry, kyc.ActionContactSupport, kyc.ActionActivateAccount}),
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeImageRejected), string(kyc.CodeNeedsNewCapture), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}
@@ -238,10 +239,9 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	}
 }
 
-func words[T ~string](values ...T) []string {
-	out := make([]string, len(values))
-	for i, v := range values {
-		out[i] = string(v)
+func words[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
 	}
 	return out
 }

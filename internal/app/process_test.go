@@ -59,7 +59,7 @@ func marked(mark string) []byte {
 var pictures atomic.Int64
 
 // selfie is a picture nobody else has.
-func selfie() map[string]any {
+func newSelfie() map[string]any {
 	return map[string]any{"image": base64.StdEncoding.EncodeToString(marked(fmt.Sprintf("%016d", pictures.Add(1))))}
 }
 
@@ -198,18 +198,18 @@ func TestCombinations(t *testing.T) {
 			next := func(digits string) string { serial++; return magic(digits, serial) }
 
 			for _, r := range []row{{"00", "", "COMPLETED LIVE"}, {"10", "", "COMPLETED NOT_LIVE"}, {"60", "", "FAILED PROVIDER_ERROR"}, {"63", open, "CANCELED CANCELED"}} {
-				check("01 "+r.digits, g.Query(token, starting("checkLiveness"), input(next(r.digits), selfie())), "checkLiveness", r.first, r.want)
+				check("01 "+r.digits, g.Query(token, starting("checkLiveness"), input(next(r.digits), newSelfie())), "checkLiveness", r.first, r.want)
 			}
 			for _, c := range identity {
 				for _, r := range c.rows {
-					a := g.Query(token, starting("verifyIdentity"), input(next(r.digits), selfie(), "capabilities", c.wanted))
+					a := g.Query(token, starting("verifyIdentity"), input(next(r.digits), newSelfie(), "capabilities", c.wanted))
 					check(c.name+" "+r.digits, a, "verifyIdentity", r.first, r.want)
 				}
 			}
 			for _, r := range []row{{"00", "", "COMPLETED LIVE true"}, {"20", "", "COMPLETED LIVE false"}} {
 				cpf := next(r.digits)
-				reference := g.Query(token, starting("checkLiveness"), input(cpf, selfie())).Str("checkLiveness.process.id")
-				a := g.Query(token, starting("validateFace"), input(cpf, selfie(), "referenceProcessId", reference))
+				reference := g.Query(token, starting("checkLiveness"), input(cpf, newSelfie())).Str("checkLiveness.process.id")
+				a := g.Query(token, starting("validateFace"), input(cpf, newSelfie(), "referenceProcessId", reference))
 				check("03 "+r.digits, a, "validateFace", r.first, r.want)
 				if got := a.Str("validateFace.process.referenceProcess.id"); got != reference {
 					t.Errorf("03: reference %q, want %q", got, reference)
@@ -229,15 +229,15 @@ func TestCombinations(t *testing.T) {
 					"93": "COMPLETED cpf=true face=false content=true urls=true", "94": "COMPLETED cpf=false face=true content=false urls=true",
 				} {
 					cpf := next(digits)
-					auth := check(name+" first "+digits, g.Query(token, starting("verifyIdentity"), input(cpf, selfie(), "capabilities", c.wanted)), "verifyIdentity", c.first, c.want)
-					files := []any{selfie()["image"], selfie()["image"]}
+					auth := check(name+" first "+digits, g.Query(token, starting("verifyIdentity"), input(cpf, newSelfie(), "capabilities", c.wanted)), "verifyIdentity", c.first, c.want)
+					files := []any{newSelfie()["image"], newSelfie()["image"]}
 					in := input(cpf, nil, "selfie", nil, "purpose", "CREDIT_PROCESS", "authProcessId", auth, "files", files)
 					check(name+" document "+digits, g.Query(token, starting("captureDocument"), in), "captureDocument", "late", document)
 				}
 			}
 			// A document that is reused, under an identity that was verified.
 			cpf := next("00")
-			auth := g.Query(token, starting("verifyIdentity"), input(cpf, selfie())).Str("verifyIdentity.process.id")
+			auth := g.Query(token, starting("verifyIdentity"), input(cpf, newSelfie())).Str("verifyIdentity.process.id")
 			settled(g, token, auth)
 			docs := g.Query(token, `query($d: String!) { reusableDocuments(documentNumber: $d, type: BR_CNH) { documentId } }`, map[string]any{"d": cpf})
 			in := input(cpf, nil, "selfie", nil, "purpose", "ONBOARDING", "authProcessId", auth, "reusableDocumentId", docs.Str("reusableDocuments.0.documentId"))
@@ -252,7 +252,7 @@ func TestProcessReferences(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{Unico: unicosim.Config{Generation: unicosim.G3}})
 	token, rival := g.Token(apptest.Acme), g.Token(apptest.Rival)
 	start := func(token, name, cpf string, more ...any) apptest.Answer {
-		return g.Query(token, starting(name), input(cpf, selfie(), more...))
+		return g.Query(token, starting(name), input(cpf, newSelfie(), more...))
 	}
 	cpf, other := magic("00", 1), magic("00", 2)
 	live := start(token, "checkLiveness", cpf).Str("checkLiveness.process.id")
@@ -300,7 +300,7 @@ func TestProcessSubjects(t *testing.T) {
 		t.Fatal("no persons")
 	}
 	about := func(token string, subject map[string]any) apptest.Answer {
-		return g.Query(token, starting("verifyIdentity"), map[string]any{"input": map[string]any{"subject": subject, "selfie": selfie()}})
+		return g.Query(token, starting("verifyIdentity"), map[string]any{"input": map[string]any{"subject": subject, "selfie": newSelfie()}})
 	}
 	for name, subject := range map[string]map[string]any{
 		"by document": {"documentNumber": cpf}, "by id": {"personId": person}, "both": {"personId": person, "documentNumber": cpf},
@@ -323,7 +323,7 @@ func TestProcessSubjects(t *testing.T) {
 		"somebody else":      {map[string]any{"personId": other}, "NOT_FOUND"},
 		"another's document": {map[string]any{"documentNumber": magic("00", 8)}, "INVALID"},
 	} {
-		a := g.Query(mine, started, map[string]any{"input": map[string]any{"subject": tt.subject, "selfie": selfie()}})
+		a := g.Query(mine, started, map[string]any{"input": map[string]any{"subject": tt.subject, "selfie": newSelfie()}})
 		if a.Str("checkLiveness.userErrors.0.code") != tt.code || (tt.code == "") != (a.Str("checkLiveness.process.status") == "COMPLETED") {
 			t.Errorf("subject token, %s: %s", name, a.Body)
 		}
@@ -341,7 +341,7 @@ func TestProcessIdempotency(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{})
 	token := g.Token(apptest.Acme)
-	in := input(magic("00", 1), selfie(), "idempotencyKey", "k-1")
+	in := input(magic("00", 1), newSelfie(), "idempotencyKey", "k-1")
 	var wg sync.WaitGroup
 	ids := make([]string, 20)
 	for i := range ids {
@@ -356,14 +356,14 @@ func TestProcessIdempotency(t *testing.T) {
 	if n := g.Unico.Requests().Count(unicosim.OpCreateProcess); n != 1 {
 		t.Errorf("%d creations for one key", n)
 	}
-	other := input(magic("00", 1), selfie(), "idempotencyKey", "k-1")
+	other := input(magic("00", 1), newSelfie(), "idempotencyKey", "k-1")
 	if a := g.Query(token, starting("checkLiveness"), other); a.Str("checkLiveness.userErrors.0.code") != "IDEMPOTENCY_CONFLICT" {
 		t.Errorf("another input: %s", a.Body)
 	}
 	if a := g.Query(token, starting("verifyIdentity"), in); a.Str("verifyIdentity.userErrors.0.code") != "IDEMPOTENCY_CONFLICT" {
 		t.Errorf("another mutation: %s", a.Body)
 	}
-	refused := input(magic("72", 2), selfie(), "idempotencyKey", "k-2")
+	refused := input(magic("72", 2), newSelfie(), "idempotencyKey", "k-2")
 	for range 2 { // the second is a new attempt, not a replay
 		if a := g.Query(token, starting("checkLiveness"), refused); a.Str("checkLiveness.userErrors.0.providerCode") != "20507" || a.Get("checkLiveness.process") != nil {
 			t.Errorf("refused: %s", a.Body)
@@ -396,7 +396,7 @@ func TestProcessErrors(t *testing.T) {
 	} {
 		t.Run(digits, func(t *testing.T) {
 			t.Parallel()
-			a := g.Query(token, starting("checkLiveness"), input(magic(digits, 1), selfie()))
+			a := g.Query(token, starting("checkLiveness"), input(magic(digits, 1), newSelfie()))
 			const p, e = "checkLiveness.process", "checkLiveness.userErrors.0"
 			var path []string
 			for i := range 4 {
@@ -424,13 +424,13 @@ func TestProcessingErrors(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{})
 	token := g.Token(apptest.Acme)
 	last := func(a apptest.Answer) int { return len(a.Get("process.attempts").([]any)) }
-	a := g.Query(token, starting("checkLiveness"), input(magic("60", 1), selfie()))
+	a := g.Query(token, starting("checkLiveness"), input(magic("60", 1), newSelfie()))
 	a = settled(g, token, a.Str("checkLiveness.process.id"))
 	if got := summary(a, "process"); got != "FAILED PROVIDER_ERROR" || last(a) != 4 || a.Str("process.attempts.3.outcome") != "REJECTED" ||
 		a.Str("process.attempts.3.providerCode") != "STATUS_5" || a.Get("process.failure.retryable") != true {
 		t.Errorf("always 5: %s", a.Body)
 	}
-	a = g.Query(token, starting("checkLiveness"), input(magic("61", 1), selfie()))
+	a = g.Query(token, starting("checkLiveness"), input(magic("61", 1), newSelfie()))
 	a = settled(g, token, a.Str("checkLiveness.process.id"))
 	if got := summary(a, "process"); got != "COMPLETED LIVE" || last(a) != 3 || a.Str("process.attempts.2.outcome") != "SUCCEEDED" {
 		t.Errorf("5 twice: %s", a.Body)
@@ -461,7 +461,7 @@ func TestProcessWebhooks(t *testing.T) {
 	for worker := range 8 {
 		wg.Go(func() {
 			for n := worker; n < processes; n += 8 {
-				a := g.Query(token, starting("verifyIdentity"), input(magic(digits[n%4], n), selfie()))
+				a := g.Query(token, starting("verifyIdentity"), input(magic(digits[n%4], n), newSelfie()))
 				id := a.Str("verifyIdentity.process.id")
 				a = settled(g, token, id)
 				if got := summary(a, "process"); got != want[n%4] {
@@ -541,7 +541,7 @@ func TestWebhookBeforeTheAnswer(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{Upstream: upstream, Config: func(c *config.Config) { c.Providers.Unico.PollEvery = time.Hour }})
 	gateway.Store(&g.URL)
 	token := g.Token(apptest.Acme)
-	a := g.Query(token, starting("checkLiveness"), input(magic("00", 1), selfie()))
+	a := g.Query(token, starting("checkLiveness"), input(magic("00", 1), newSelfie()))
 	if got := summary(a, "checkLiveness.process"); got != "PROCESSING" {
 		t.Fatalf("%s", a.Body)
 	}
@@ -557,7 +557,7 @@ func TestProcessOutage(t *testing.T) {
 		c.AnswerWithin, c.Providers.Unico.RetryAfter = 300*time.Millisecond, 50*time.Millisecond
 	}})
 	token := g.Token(apptest.Acme)
-	for name, capture := range map[string]map[string]any{"picture": selfie(), "token": sdkToken()} {
+	for name, capture := range map[string]map[string]any{"picture": newSelfie(), "token": sdkToken()} {
 		g.Unico.Requests().Clear()
 		putFaults(t, g, `[{"operation":"create_process","kind":"rate_limit","value":1,"times":1},{"operation":"token","kind":"status","value":503,"times":2}]`)
 		g.Unico.RevokeTokens()
@@ -585,7 +585,7 @@ func TestProcessRestart(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{Dir: dir, Config: short})
 	token := g.Token(apptest.Acme)
 	putFaults(t, g, `[{"operation":"create_process","kind":"rate_limit","value":3600,"times":1}]`)
-	waiting := g.Query(token, starting("checkLiveness"), input(magic("00", 1), selfie()))
+	waiting := g.Query(token, starting("checkLiveness"), input(magic("00", 1), newSelfie()))
 	if got := summary(waiting, "checkLiveness.process"); got != "PROCESSING" {
 		t.Fatalf("%s", waiting.Body)
 	}
@@ -626,7 +626,7 @@ func TestRefreshProcess(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{NoWebhooks: true, Config: func(c *config.Config) { c.Providers.Unico.PollEvery = time.Hour }})
 	token := g.Token(apptest.Acme)
 	const refresh = `mutation R($id: ID!) { refreshProcess(id: $id) { process { status version } userErrors { code } } }`
-	a := g.Query(token, starting("checkLiveness"), input(magic("36", 1), selfie()))
+	a := g.Query(token, starting("checkLiveness"), input(magic("36", 1), newSelfie()))
 	id, theirs := a.Str("checkLiveness.process.id"), a.Str("checkLiveness.process.providerProcessId")
 	if a = g.Query(token, refresh, map[string]any{"id": id}); a.Str("refreshProcess.process.status") != "PROCESSING" {
 		t.Errorf("still open: %s", a.Body)
@@ -802,7 +802,7 @@ partners: [{id: acme, source_kyc: openco}]
 					if n > until {
 						return
 					}
-					capture := selfie()
+					capture := newSelfie()
 					if n%2 == 0 {
 						capture = sdkToken()
 					}
@@ -868,7 +868,7 @@ func TestPollsLeaveRoomForWhoWaits(t *testing.T) {
 	for worker := range 16 {
 		wg.Go(func() {
 			for n := worker; n < 500; n += 16 {
-				g.Query(token, starting("checkLiveness"), input(magic("36", n), selfie()))
+				g.Query(token, starting("checkLiveness"), input(magic("36", n), newSelfie()))
 			}
 		})
 	}
@@ -942,7 +942,7 @@ func latencies(t *testing.T, g *apptest.Gateway) (took []time.Duration) {
 	defer ticker.Stop()
 	for i := range 15 {
 		start := time.Now()
-		if a := g.Query(token, starting("checkLiveness"), input(magic("00", 1000+i), selfie())); a.Str("checkLiveness.process.status") != "COMPLETED" {
+		if a := g.Query(token, starting("checkLiveness"), input(magic("00", 1000+i), newSelfie())); a.Str("checkLiveness.process.status") != "COMPLETED" {
 			t.Errorf("%s", a.Body)
 		}
 		took = append(took, time.Since(start))

@@ -41,7 +41,7 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 			Limits: limits(q.Upstream, c.AnswerWithin),
 			Config: qitech.Config{
 				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, FaceAPIKey: q.FaceKey().Reveal, WebhookKey: q.WebhookSecret.Reveal,
-				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther),
+				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther), FaceDocument: qitech.DocumentForm(q.FaceDocument),
 				Production: production, Version: o.Version.Version,
 			},
 		}

@@ -188,7 +188,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 					Breaker: Breaker{Failures: 4, OpenFor: 9 * time.Second}, PollEvery: 11 * time.Second, RetryAfter: time.Second,
 				},
 				BaseURL: "https://api.caas.qitech.app", APIKey: NewSecret("qitech-live-key-1"), FaceAPIKey: NewSecret("qitech-live-key-2"),
-				WebhookSecret: NewSecret("a-long-enough-webhook-key"), GenderOther: GenderUndefined,
+				WebhookSecret: NewSecret("a-long-enough-webhook-key"), GenderOther: GenderUndefined, FaceDocument: DocumentMasked,
 			},
 			Unico: &Unico{
 				Upstream: unicoCommon,
@@ -323,6 +323,7 @@ func TestRules(t *testing.T) {
 		{"qitech without webhook secret", "    webhook_secret: env:QITECH_HOOK\n", "", "providers.qitech.webhook_secret", "required in production"},
 		{"qitech short webhook secret", "env:QITECH_HOOK", "fifteen-bytes-x", "providers.qitech.webhook_secret", "16"},
 		{"qitech sandbox webhook secret", "env:QITECH_HOOK", sandboxCredential + "signature-key", "providers.qitech.webhook_secret", "sandbox"},
+		{"qitech face document", "gender_other: undefined", "gender_other: undefined\n    face_document: both", "providers.qitech.face_document", "masked"},
 		{"qitech gender", "gender_other: undefined", "gender_other: both", "providers.qitech.gender_other", "omit"},
 		{"qitech timeout", "timeout: 3s", "timeout: 0s", "providers.qitech.timeout", "longer than zero"},
 		{"qitech concurrency", "max_concurrent: 7", "max_concurrent: 0", "providers.qitech.max_concurrent", "at least 1"},
@@ -708,6 +709,13 @@ func TestErrorNamesTheSetting(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || e.Problems[0].String() != "auth.jwks_url: cannot be fetched" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestFaceDocument(t *testing.T) {
+	t.Parallel()
+	if f := DefaultQITech().FaceDocument; f != DocumentMasked {
+		t.Errorf("by default %q", f)
 	}
 }
 

@@ -384,6 +384,9 @@ func (v *validator) providers(p Providers) {
 		if q.GenderOther != GenderOmit && q.GenderOther != GenderUndefined {
 			v.add(at+".gender_other", "must be omit or undefined")
 		}
+		if q.FaceDocument != DocumentMasked && q.FaceDocument != DocumentBare {
+			v.add(at+".face_document", "must be masked or bare")
+		}
 	}
 	if u := p.Unico; u != nil {
 		v.unico("providers.unico", u)

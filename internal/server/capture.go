@@ -49,33 +49,38 @@ func holdsCapture(schema *ast.Schema, name string, seen map[string]bool) bool {
 	return false
 }
 
-// capturesOnly reports whether every root field of an operation takes a picture. A capture beside another
-// mutation would let the other one have a large input too.
+// capturesOnly reports whether the root fields of an operation take pictures and do nothing else. A capture
+// beside another mutation would let the other one have a large input too.
 func (d *documents) capturesOnly(op *ast.OperationDefinition) bool {
-	return op.Operation == ast.Mutation && d.onlyTakes(op.SelectionSet, make(map[*ast.FragmentDefinition]bool))
+	if op.Operation != ast.Mutation {
+		return false
+	}
+	captures, others := d.rootFields(op.SelectionSet, make(map[*ast.FragmentDefinition]bool))
+	return captures > 0 && others == 0
 }
 
-func (d *documents) onlyTakes(selections ast.SelectionSet, seen map[*ast.FragmentDefinition]bool) bool {
+func (d *documents) rootFields(selections ast.SelectionSet, seen map[*ast.FragmentDefinition]bool) (captures, others int) {
 	for _, sel := range selections {
+		var below ast.SelectionSet
 		switch sel := sel.(type) {
 		case *ast.Field:
-			if sel.Name != "__typename" && !d.takes[sel.Definition] {
-				return false
+			if d.takes[sel.Definition] {
+				captures++
+			} else if sel.Name != "__typename" {
+				others++
 			}
 		case *ast.InlineFragment:
-			if !d.onlyTakes(sel.SelectionSet, seen) {
-				return false
-			}
+			below = sel.SelectionSet
 		case *ast.FragmentSpread:
 			if f := sel.Definition; !seen[f] {
 				seen[f] = true
-				if !d.onlyTakes(f.SelectionSet, seen) {
-					return false
-				}
+				below = f.SelectionSet
 			}
 		}
+		c, o := d.rootFields(below, seen)
+		captures, others = captures+c, others+o
 	}
-	return true
+	return captures, others
 }
 
 // body is the body of one request by a caller who may capture.

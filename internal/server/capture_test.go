@@ -65,6 +65,7 @@ func TestCaptureBodies(t *testing.T) {
 		"above the limit, query last":       {ordered(member("variables", picture(8*mib)), q), adminToken, 413, 9 * mib, false},
 		"another mutation":                  {ordered(other, large), adminToken, 413, 2 * mib, false},
 		"another mutation, last":            {ordered(large, other), adminToken, 413, 4 * mib, false},
+		"a mutation that does nothing":      {ordered(member("query", `"mutation{__typename}"`), large), adminToken, 413, 2 * mib, false},
 		"a query":                           {ordered(member("query", `"{viewer{id}}"`), large), adminToken, 413, 2 * mib, false},
 		"a picture beside another":          {ordered(member("query", jsonString(`mutation F($input:RegisterFaceInput!,$p:RegisterPersonInput!){registerFace(input:$input){person{id}} registerPerson(input:$p){person{id}}}`)), large), adminToken, 413, 2 * mib, false},
 		"another beside, in a fragment":     {ordered(member("query", jsonString(`mutation F($input:RegisterFaceInput!,$p:RegisterPersonInput!){registerFace(input:$input){person{id}} ...R} fragment R on Mutation{registerPerson(input:$p){person{id}}}`)), large), adminToken, 413, 2 * mib, false},
