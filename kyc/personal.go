@@ -35,10 +35,12 @@ func (personal) LogValue() slog.Value         { return slog.StringValue(redacted
 func (personal) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 func (personal) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// These two reach the caller as BAD_USER_INPUT: the scalar itself cannot be what was sent.
+// These reach the caller as BAD_USER_INPUT: the scalar itself cannot be what was sent.
 var (
 	errNotAString = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a string"}
 	errNotAnInt64 = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a 64-bit integer"}
+	errNotANumber = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a number"}
+	errNotJSON    = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be JSON"}
 )
 
 func (p *personal) unmarshal(v any) error {
@@ -182,6 +184,80 @@ func (c Cents) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// Degrees is a latitude or longitude of somebody's home or whereabouts, WGS 84. Nothing answers it, so it has no
+// mask; it does not print.
+type Degrees struct{ value float64 }
+
+// NewDegrees wraps an angle.
+func NewDegrees(v float64) Degrees { return Degrees{v} }
+
+// Reveal gives the angle.
+func (d Degrees) Reveal() float64 { return d.value }
+
+func (Degrees) String() string               { return redacted }
+func (Degrees) GoString() string             { return redacted }
+func (Degrees) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Degrees) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Degrees) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (Degrees) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalGQLContext takes the number types GraphQL literals and JSON variables arrive as.
+func (d *Degrees) UnmarshalGQLContext(_ context.Context, v any) error {
+	switch v := v.(type) {
+	case float64:
+		d.value = v
+	case int64:
+		d.value = float64(v)
+	case int:
+		d.value = float64(v)
+	case json.Number:
+		f, err := v.Float64()
+		if err != nil {
+			return errNotANumber
+		}
+		d.value = f
+	default:
+		return errNotANumber
+	}
+	return nil
+}
+
+// MarshalGQLContext writes the number, or null for readers without pii:read.
+func (d Degrees) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if !CallerFrom(ctx).Can(PIIRead) {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%g", d.value)
+	return err
+}
+
+// PersonalJSON is a JSON value about a person. It does not print.
+type PersonalJSON struct{ personal }
+
+// NewPersonalJSON wraps JSON text as it is.
+func NewPersonalJSON(s string) PersonalJSON { return PersonalJSON{personal{s}} }
+
+// UnmarshalGQLContext keeps any JSON value.
+func (j *PersonalJSON) UnmarshalGQLContext(_ context.Context, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return errNotJSON
+	}
+	j.value = string(b)
+	return nil
+}
+
+// MarshalGQLContext writes the value, or null for readers without pii:read.
+func (j PersonalJSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	s := j.value
+	if s == "" || !CallerFrom(ctx).Can(PIIRead) {
+		s = "null"
+	}
+	_, err := io.WriteString(w, s)
+	return err
+}
+
 // UUID is an id in the 36-character form. Like Date, the scalar takes any string and validation says
 // whether it is one.
 type UUID string
@@ -208,7 +284,7 @@ type JSON json.RawMessage
 func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be JSON"}
+		return errNotJSON
 	}
 	*j = b
 	return nil

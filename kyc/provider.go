@@ -32,6 +32,15 @@ type Provider struct {
 	// FetchPersonAnalysis reads an analysis by the id we chose; NotFound when the upstream has none.
 	FetchPersonAnalysis Op[AnalysisID, Verdict]
 
+	// RegisterProspect asks for the registration of a prospect, which goes on in the upstream's background. The
+	// upstream MUST refuse a phone or an e-mail address it has already with Conflict; that is what makes a repeat after
+	// a look-up safe. Code says which: CodeDuplicatePhoneAtProvider, CodeDuplicateEmailAtProvider, or anything else.
+	RegisterProspect Op[ProspectRequest, ProspectVerdict]
+	// FetchProspect reads where a prospect stands; NotFound when the upstream knows nobody by that identity.
+	FetchProspect Op[Identity, ProspectVerdict]
+	// UpdateProspect sends corrected data of a prospect the upstream has.
+	UpdateProspect Op[ProspectRequest, ProspectVerdict]
+
 	// ParseCallback verifies and reads a webhook. A callback is a hint: only its reference is used, and the
 	// upstream is asked. It fails with Unauthenticated when the signature is wrong and with Invalid when the
 	// body cannot be read.

@@ -77,6 +77,9 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	}
 	p.AnalyzePerson = guarded(g, "analyze_person", p.AnalyzePerson)
 	p.FetchPersonAnalysis = guarded(g, "fetch_person_analysis", p.FetchPersonAnalysis)
+	p.RegisterProspect = guarded(g, "register_prospect", p.RegisterProspect)
+	p.FetchProspect = guarded(g, "fetch_prospect", p.FetchProspect)
+	p.UpdateProspect = guarded(g, "update_prospect", p.UpdateProspect)
 	m.watch(g)
 	return p, g
 }
