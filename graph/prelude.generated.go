@@ -1594,6 +1594,23 @@ func (ec *executionContext) marshalNFloat2float64(ctx context.Context, sel ast.S
 	return graphql.WrapContextMarshaler(ctx, res)
 }
 
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐCustomerID(ctx context.Context, v any) (kyc.CustomerID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.CustomerID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐCustomerID(ctx context.Context, sel ast.SelectionSet, v kyc.CustomerID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (kyc.PersonID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := kyc.PersonID(tmp)

@@ -22,6 +22,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	Customer() CustomerResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
@@ -42,6 +43,60 @@ type ComplexityRoot struct {
 		PostalCode   func(childComplexity int) int
 		State        func(childComplexity int) int
 		Street       func(childComplexity int) int
+	}
+
+	AllowedValues struct {
+		Key    func(childComplexity int) int
+		Values func(childComplexity int) int
+	}
+
+	CategoryFeature struct {
+		AllowedValues func(childComplexity int) int
+		Code          func(childComplexity int) int
+		Enabled       func(childComplexity int) int
+		ID            func(childComplexity int) int
+		MandatoryKeys func(childComplexity int) int
+		Name          func(childComplexity int) int
+		Parameters    func(childComplexity int) int
+	}
+
+	CipState struct {
+		Detail         func(childComplexity int) int
+		ProviderStatus func(childComplexity int) int
+		Status         func(childComplexity int) int
+	}
+
+	Customer struct {
+		Category           func(childComplexity int) int
+		Cip                func(childComplexity int) int
+		CreatedAt          func(childComplexity int) int
+		ID                 func(childComplexity int) int
+		NextAction         func(childComplexity int) int
+		Person             func(childComplexity int) int
+		Provider           func(childComplexity int) int
+		ProviderCustomerID func(childComplexity int) int
+		ProviderPersonID   func(childComplexity int) int
+		ProviderStatus     func(childComplexity int) int
+		ProviderUserID     func(childComplexity int) int
+		Status             func(childComplexity int) int
+		StatusDetail       func(childComplexity int) int
+		UpdatedAt          func(childComplexity int) int
+		User               func(childComplexity int) int
+		Version            func(childComplexity int) int
+	}
+
+	CustomerCategory struct {
+		Features  func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Name      func(childComplexity int) int
+		RiskLevel func(childComplexity int) int
+	}
+
+	CustomerUser struct {
+		ID       func(childComplexity int) int
+		Roles    func(childComplexity int) int
+		Status   func(childComplexity int) int
+		Username func(childComplexity int) int
 	}
 
 	Email struct {
@@ -72,6 +127,12 @@ type ComplexityRoot struct {
 		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
 	}
 
+	NextAction struct {
+		Kind    func(childComplexity int) int
+		Message func(childComplexity int) int
+		Step    func(childComplexity int) int
+	}
+
 	PageInfo struct {
 		EndCursor       func(childComplexity int) int
 		HasNextPage     func(childComplexity int) int
@@ -79,10 +140,16 @@ type ComplexityRoot struct {
 		StartCursor     func(childComplexity int) int
 	}
 
+	Parameter struct {
+		Name  func(childComplexity int) int
+		Value func(childComplexity int) int
+	}
+
 	Person struct {
 		Address        func(childComplexity int) int
 		Birthdate      func(childComplexity int) int
 		CreatedAt      func(childComplexity int) int
+		Customers      func(childComplexity int) int
 		DocumentNumber func(childComplexity int) int
 		Emails         func(childComplexity int) int
 		ExternalIds    func(childComplexity int) int
@@ -137,6 +204,7 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
+		Customer           func(childComplexity int, id string) int
 		Node               func(childComplexity int, id string) int
 		Person             func(childComplexity int, id string) int
 		PersonByDocument   func(childComplexity int, documentNumber string) int
@@ -251,6 +319,228 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Address.Street(childComplexity), true
 
+	case "AllowedValues.key":
+		if e.ComplexityRoot.AllowedValues.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AllowedValues.Key(childComplexity), true
+	case "AllowedValues.values":
+		if e.ComplexityRoot.AllowedValues.Values == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AllowedValues.Values(childComplexity), true
+
+	case "CategoryFeature.allowedValues":
+		if e.ComplexityRoot.CategoryFeature.AllowedValues == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.AllowedValues(childComplexity), true
+	case "CategoryFeature.code":
+		if e.ComplexityRoot.CategoryFeature.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Code(childComplexity), true
+	case "CategoryFeature.enabled":
+		if e.ComplexityRoot.CategoryFeature.Enabled == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Enabled(childComplexity), true
+	case "CategoryFeature.id":
+		if e.ComplexityRoot.CategoryFeature.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.ID(childComplexity), true
+	case "CategoryFeature.mandatoryKeys":
+		if e.ComplexityRoot.CategoryFeature.MandatoryKeys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.MandatoryKeys(childComplexity), true
+	case "CategoryFeature.name":
+		if e.ComplexityRoot.CategoryFeature.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Name(childComplexity), true
+	case "CategoryFeature.parameters":
+		if e.ComplexityRoot.CategoryFeature.Parameters == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Parameters(childComplexity), true
+
+	case "CipState.detail":
+		if e.ComplexityRoot.CipState.Detail == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.Detail(childComplexity), true
+	case "CipState.providerStatus":
+		if e.ComplexityRoot.CipState.ProviderStatus == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.ProviderStatus(childComplexity), true
+	case "CipState.status":
+		if e.ComplexityRoot.CipState.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.Status(childComplexity), true
+
+	case "Customer.category":
+		if e.ComplexityRoot.Customer.Category == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Category(childComplexity), true
+	case "Customer.cip":
+		if e.ComplexityRoot.Customer.Cip == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Cip(childComplexity), true
+	case "Customer.createdAt":
+		if e.ComplexityRoot.Customer.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.CreatedAt(childComplexity), true
+	case "Customer.id":
+		if e.ComplexityRoot.Customer.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ID(childComplexity), true
+	case "Customer.nextAction":
+		if e.ComplexityRoot.Customer.NextAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.NextAction(childComplexity), true
+	case "Customer.person":
+		if e.ComplexityRoot.Customer.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Person(childComplexity), true
+	case "Customer.provider":
+		if e.ComplexityRoot.Customer.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Provider(childComplexity), true
+	case "Customer.providerCustomerId":
+		if e.ComplexityRoot.Customer.ProviderCustomerID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderCustomerID(childComplexity), true
+	case "Customer.providerPersonId":
+		if e.ComplexityRoot.Customer.ProviderPersonID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderPersonID(childComplexity), true
+	case "Customer.providerStatus":
+		if e.ComplexityRoot.Customer.ProviderStatus == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderStatus(childComplexity), true
+	case "Customer.providerUserId":
+		if e.ComplexityRoot.Customer.ProviderUserID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderUserID(childComplexity), true
+	case "Customer.status":
+		if e.ComplexityRoot.Customer.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Status(childComplexity), true
+	case "Customer.statusDetail":
+		if e.ComplexityRoot.Customer.StatusDetail == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.StatusDetail(childComplexity), true
+	case "Customer.updatedAt":
+		if e.ComplexityRoot.Customer.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.UpdatedAt(childComplexity), true
+	case "Customer.user":
+		if e.ComplexityRoot.Customer.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.User(childComplexity), true
+	case "Customer.version":
+		if e.ComplexityRoot.Customer.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Version(childComplexity), true
+
+	case "CustomerCategory.features":
+		if e.ComplexityRoot.CustomerCategory.Features == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.Features(childComplexity), true
+	case "CustomerCategory.id":
+		if e.ComplexityRoot.CustomerCategory.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.ID(childComplexity), true
+	case "CustomerCategory.name":
+		if e.ComplexityRoot.CustomerCategory.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.Name(childComplexity), true
+	case "CustomerCategory.riskLevel":
+		if e.ComplexityRoot.CustomerCategory.RiskLevel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.RiskLevel(childComplexity), true
+
+	case "CustomerUser.id":
+		if e.ComplexityRoot.CustomerUser.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.ID(childComplexity), true
+	case "CustomerUser.roles":
+		if e.ComplexityRoot.CustomerUser.Roles == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Roles(childComplexity), true
+	case "CustomerUser.status":
+		if e.ComplexityRoot.CustomerUser.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Status(childComplexity), true
+	case "CustomerUser.username":
+		if e.ComplexityRoot.CustomerUser.Username == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Username(childComplexity), true
+
 	case "Email.address":
 		if e.ComplexityRoot.Email.Address == nil {
 			break
@@ -339,6 +629,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Mutation.RegisterPerson(childComplexity, args["input"].(kyc.RegisterPersonInput)), true
 
+	case "NextAction.kind":
+		if e.ComplexityRoot.NextAction.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Kind(childComplexity), true
+	case "NextAction.message":
+		if e.ComplexityRoot.NextAction.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Message(childComplexity), true
+	case "NextAction.step":
+		if e.ComplexityRoot.NextAction.Step == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Step(childComplexity), true
+
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
 			break
@@ -364,6 +673,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.PageInfo.StartCursor(childComplexity), true
 
+	case "Parameter.name":
+		if e.ComplexityRoot.Parameter.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Parameter.Name(childComplexity), true
+	case "Parameter.value":
+		if e.ComplexityRoot.Parameter.Value == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Parameter.Value(childComplexity), true
+
 	case "Person.address":
 		if e.ComplexityRoot.Person.Address == nil {
 			break
@@ -382,6 +704,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.CreatedAt(childComplexity), true
+	case "Person.customers":
+		if e.ComplexityRoot.Person.Customers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Person.Customers(childComplexity), true
 	case "Person.documentNumber":
 		if e.ComplexityRoot.Person.DocumentNumber == nil {
 			break
@@ -608,6 +936,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ProviderOperation.SuccessRate(childComplexity), true
+
+	case "Query.customer":
+		if e.ComplexityRoot.Query.Customer == nil {
+			break
+		}
+
+		args, err := ec.field_Query_customer_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Customer(childComplexity, args["id"].(string)), true
 
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
@@ -995,8 +1335,8 @@ type PageInfo {
 }
 
 type Query {
-  "Any object by its global id. Another partner's object and one that does not exist are both null."
-  node(id: ID!): Node @scope(any: [PERSONS_READ])
+  "Any object by its global id. Another partner's object, one the token's scopes do not cover and one that does not exist are all null."
+  node(id: ID!): Node @scope(any: [PERSONS_READ, CUSTOMERS_READ])
   "One person by our id."
   person(id: ID!): Person @scope(any: [PERSONS_READ])
   "One person by CPF, formatted or bare."
@@ -1005,6 +1345,8 @@ type Query {
   personByExternalId(externalId: String!): Person @scope(any: [PERSONS_READ])
   "The partner's persons, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   persons(first: Int = 25, after: String, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
+  "One customer by our id."
+  customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
   providers: [Provider!]! @scope(any: [PROVIDERS_READ])
   "Who this token is."
@@ -1056,6 +1398,8 @@ type Person implements Node {
   externalIds: [ExternalId!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The snapshots of every accepted registration, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   registrations(first: Int = 25, after: String): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "The person as a customer of FinHub and Leap, oldest first."
+  customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "First registration."
   createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Last change of any field, the KYC status included."
@@ -1326,6 +1670,231 @@ input AddressInput {
   country: String!
 }
 
+"""
+A person as the customer of a provider that opens accounts: FinHub's individual customers and Leap's prospects. Only
+an explicit yes makes it ACTIVE and only an explicit no REJECTED; ` + "`" + `nextAction` + "`" + ` says what is missing.
+"""
+type Customer implements Node {
+  "Opaque and stable: ` + "`" + `cus_…` + "`" + `."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE], subject: true)
+  "As in metrics: ` + "`" + `finhub` + "`" + `, ` + "`" + `leap` + "`" + `."
+  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's id of the customer."
+  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's id of the customer's login."
+  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's id of the person behind the customer."
+  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Who the customer is."
+  person: Person! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Where the customer stands, the same words for every provider."
+  status: CustomerStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's own word for it."
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's reason, if it is one of its codes."
+  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub: the login it made."
+  user: CustomerUser @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub: the category, with the parameters that were sent."
+  category: CustomerCategory @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap: where the identification of the customer stands."
+  cip: CipState @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "What has to happen next; null when there is nothing left to do."
+  nextAction: NextAction @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "When we were asked to register the customer."
+  createdAt: DateTime! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Last change of any field."
+  updatedAt: DateTime! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Grows by one with every change."
+  version: Int! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"Where a customer stands. Nothing leaves ACTIVE, REJECTED and FAILED."
+enum CustomerStatus {
+  "The provider has not answered, or used a word we do not know; the work goes on by itself."
+  PENDING
+  "The provider is checking."
+  IN_PROGRESS
+  "The provider waits for the customer: see ` + "`" + `nextAction` + "`" + `."
+  ACTION_REQUIRED
+  "Registered; the account is not active yet: see ` + "`" + `nextAction` + "`" + `."
+  PENDING_ACTIVATION
+  "The account is active."
+  ACTIVE
+  "An explicit no."
+  REJECTED
+  "A technical end; nothing is known about the customer."
+  FAILED
+}
+
+"The login FinHub made with a customer."
+type CustomerUser {
+  "FinHub's id of it."
+  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "What the customer logs in with: the e-mail address."
+  username: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @pii(kind: EMAIL)
+  "FinHub's word: ` + "`" + `PENDING_ACTIVATION` + "`" + `."
+  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "What the login may do: ` + "`" + `ACCOUNT_OWNER` + "`" + `, ` + "`" + `USER` + "`" + `."
+  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"A category of customers at FinHub: it decides limits and due diligence."
+type CustomerCategory {
+  "What ` + "`" + `registerCustomer` + "`" + ` takes as ` + "`" + `categoryId` + "`" + `."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "For people."
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub's word, if it gives one or the name says it: ` + "`" + `LOW` + "`" + `, ` + "`" + `MEDIUM` + "`" + `, ` + "`" + `HIGH` + "`" + `, ` + "`" + `PROHIBITED` + "`" + `."
+  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "What the category switches on."
+  features: [CategoryFeature!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"A set of parameters that a category has."
+type CategoryFeature {
+  "FinHub's id of it."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub's code: ` + "`" + `MEDIUM_RISK_PROFILE` + "`" + `. It is the ` + "`" + `feature` + "`" + ` of an override."
+  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "For people."
+  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Whether it is switched on."
+  enabled: Boolean! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "On a customer: what was sent. In the hierarchy: what ` + "`" + `registerCustomer` + "`" + ` sends when nothing is overridden."
+  parameters: [Parameter!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The keys that must have a value. One without a parameter is the caller's to give."
+  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The values each key may have; a key that is not listed takes any."
+  allowedValues: [AllowedValues!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"One value of a feature."
+type Parameter {
+  "The key: ` + "`" + `riskLevel` + "`" + `."
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The value: ` + "`" + `MEDIUM` + "`" + `."
+  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"The values a key may have."
+type AllowedValues {
+  "The key: ` + "`" + `riskScore` + "`" + `."
+  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The values. One may be a range of numbers: ` + "`" + `0-100` + "`" + `."
+  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"Where Leap's customer identification programme (CIP) stands."
+type CipState {
+  "Leap's ` + "`" + `status` + "`" + `; UNKNOWN is a word we do not know, and stays open."
+  status: CipStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap's ` + "`" + `statusDetail` + "`" + `."
+  detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap's own word."
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"Leap's CIP status."
+enum CipStatus {
+  "Identified."
+  COMPLETED
+  "Waits for the user or for input."
+  UPGRADE_PENDING
+  "Checks are running."
+  UPGRADE_IN_PROGRESS
+  "Failed."
+  UPGRADE_FAILED
+  "Failed in a way that can be corrected."
+  UPGRADE_SOFT_FAILED
+  "The account is being opened."
+  ACCOUNT_UPGRADE_IN_PROGRESS
+  "Leap said nothing yet, or used a word we do not know."
+  UNKNOWN
+}
+
+"Why a CIP status is what it is."
+enum CipStatusDetail {
+  "No reason."
+  NONE
+  "The address is wrong."
+  INVALID_ADDRESS
+  "The e-mail address is wrong."
+  INVALID_EMAIL
+  "The document cannot be read."
+  UNREADABLE_DOC
+  "More information is needed."
+  PROVIDE_ADDITIONAL_INFO
+  "Personal data is wrong."
+  INVALID_PERSONAL_DATA
+  "The privacy notice was not accepted."
+  OTP_PRIVACY_MISSING
+  "The contract was not accepted."
+  OTP_CONTRACT_MISSING
+  "In compliance review."
+  COMPLIANCE
+  "Blocked by compliance."
+  COMPLIANCE_BLOCKED
+  "On a sanctions list."
+  OFAC_FAILED
+  "A word we do not know."
+  UNKNOWN
+}
+
+"What has to happen next, and by whom."
+type NextAction {
+  "For programs."
+  kind: NextActionKind! @scope(any: [ANY], subject: true)
+  "The step of the onboarding it belongs to."
+  step: StepKind @scope(any: [ANY], subject: true)
+  "For people, in English."
+  message: String! @scope(any: [ANY], subject: true)
+}
+
+"What has to happen next."
+enum NextActionKind {
+  "Register the person."
+  REGISTER_PERSON
+  "Take the person's first picture."
+  CAPTURE_FACE
+  "Take the picture again."
+  NEW_CAPTURE
+  "Capture a document."
+  CAPTURE_DOCUMENT
+  "Correct what was told."
+  CORRECT_DATA
+  "Let the person accept the terms."
+  ACCEPT_TERMS
+  "Nothing: the work goes on by itself."
+  WAIT
+  "Do it again: ` + "`" + `message` + "`" + ` says what."
+  RETRY
+  "People have to look at it."
+  CONTACT_SUPPORT
+  "Activate the account with the code the customer was sent."
+  ACTIVATE_ACCOUNT
+}
+
+"A step of an onboarding."
+enum StepKind {
+  "The person is registered and approved."
+  PERSON
+  "A face is registered."
+  FACE
+  "Liveness."
+  LIVENESS
+  "Identity verification."
+  IDENTITY
+  "1:1 face validation."
+  FACE_VALIDATION
+  "A document."
+  DOCUMENT
+  "Leap's identification programme."
+  CIP
+  "FinHub's customer."
+  CUSTOMER
+}
+
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
@@ -1455,6 +2024,114 @@ func (ec *executionContext) childFields_Address(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Address", field.Name)
 }
 
+func (ec *executionContext) childFields_AllowedValues(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_AllowedValues_key(ctx, field)
+	case "values":
+		return ec.fieldContext_AllowedValues_values(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AllowedValues", field.Name)
+}
+
+func (ec *executionContext) childFields_CategoryFeature(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CategoryFeature_id(ctx, field)
+	case "code":
+		return ec.fieldContext_CategoryFeature_code(ctx, field)
+	case "name":
+		return ec.fieldContext_CategoryFeature_name(ctx, field)
+	case "enabled":
+		return ec.fieldContext_CategoryFeature_enabled(ctx, field)
+	case "parameters":
+		return ec.fieldContext_CategoryFeature_parameters(ctx, field)
+	case "mandatoryKeys":
+		return ec.fieldContext_CategoryFeature_mandatoryKeys(ctx, field)
+	case "allowedValues":
+		return ec.fieldContext_CategoryFeature_allowedValues(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CategoryFeature", field.Name)
+}
+
+func (ec *executionContext) childFields_CipState(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "status":
+		return ec.fieldContext_CipState_status(ctx, field)
+	case "detail":
+		return ec.fieldContext_CipState_detail(ctx, field)
+	case "providerStatus":
+		return ec.fieldContext_CipState_providerStatus(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CipState", field.Name)
+}
+
+func (ec *executionContext) childFields_Customer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Customer_id(ctx, field)
+	case "provider":
+		return ec.fieldContext_Customer_provider(ctx, field)
+	case "providerCustomerId":
+		return ec.fieldContext_Customer_providerCustomerId(ctx, field)
+	case "providerUserId":
+		return ec.fieldContext_Customer_providerUserId(ctx, field)
+	case "providerPersonId":
+		return ec.fieldContext_Customer_providerPersonId(ctx, field)
+	case "person":
+		return ec.fieldContext_Customer_person(ctx, field)
+	case "status":
+		return ec.fieldContext_Customer_status(ctx, field)
+	case "providerStatus":
+		return ec.fieldContext_Customer_providerStatus(ctx, field)
+	case "statusDetail":
+		return ec.fieldContext_Customer_statusDetail(ctx, field)
+	case "user":
+		return ec.fieldContext_Customer_user(ctx, field)
+	case "category":
+		return ec.fieldContext_Customer_category(ctx, field)
+	case "cip":
+		return ec.fieldContext_Customer_cip(ctx, field)
+	case "nextAction":
+		return ec.fieldContext_Customer_nextAction(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Customer_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Customer_updatedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Customer_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Customer", field.Name)
+}
+
+func (ec *executionContext) childFields_CustomerCategory(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CustomerCategory_id(ctx, field)
+	case "name":
+		return ec.fieldContext_CustomerCategory_name(ctx, field)
+	case "riskLevel":
+		return ec.fieldContext_CustomerCategory_riskLevel(ctx, field)
+	case "features":
+		return ec.fieldContext_CustomerCategory_features(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CustomerCategory", field.Name)
+}
+
+func (ec *executionContext) childFields_CustomerUser(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CustomerUser_id(ctx, field)
+	case "username":
+		return ec.fieldContext_CustomerUser_username(ctx, field)
+	case "status":
+		return ec.fieldContext_CustomerUser_status(ctx, field)
+	case "roles":
+		return ec.fieldContext_CustomerUser_roles(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CustomerUser", field.Name)
+}
+
 func (ec *executionContext) childFields_Email(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "address":
@@ -1503,6 +2180,18 @@ func (ec *executionContext) childFields_LatencyMs(ctx context.Context, field gra
 	return nil, fmt.Errorf("no field named %q was found under type LatencyMs", field.Name)
 }
 
+func (ec *executionContext) childFields_NextAction(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_NextAction_kind(ctx, field)
+	case "step":
+		return ec.fieldContext_NextAction_step(ctx, field)
+	case "message":
+		return ec.fieldContext_NextAction_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NextAction", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -1515,6 +2204,16 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 		return ec.fieldContext_PageInfo_endCursor(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_Parameter(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_Parameter_name(ctx, field)
+	case "value":
+		return ec.fieldContext_Parameter_value(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Parameter", field.Name)
 }
 
 func (ec *executionContext) childFields_Person(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1553,6 +2252,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_externalIds(ctx, field)
 	case "registrations":
 		return ec.fieldContext_Person_registrations(ctx, field)
+	case "customers":
+		return ec.fieldContext_Person_customers(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Person_createdAt(ctx, field)
 	case "updatedAt":

@@ -15,6 +15,8 @@ type (
 	RegistrationID string
 	// AnalysisID names one analysis at a KYC provider (ana_…). It is the `id` we choose at QI Tech.
 	AnalysisID string
+	// CustomerID names one customer at a provider (cus_…).
+	CustomerID string
 	// JobID names a row of the jobs table (job_…).
 	JobID string
 )
@@ -24,6 +26,7 @@ const (
 	personPrefix       = "per_"
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
+	customerPrefix     = "cus_"
 	jobPrefix          = "job_"
 )
 
@@ -50,6 +53,9 @@ func NewRegistrationID() RegistrationID { return RegistrationID(newID(registrati
 
 // NewAnalysisID makes a fresh id.
 func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
+
+// NewCustomerID makes a fresh id.
+func NewCustomerID() CustomerID { return CustomerID(newID(customerPrefix)) }
 
 // NewJobID makes a fresh id.
 func NewJobID() JobID { return JobID(newID(jobPrefix)) }

@@ -93,6 +93,20 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 
 // Node gives any object by its global id, or nil. The prefix says which table to ask.
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
+	can := CallerFrom(ctx).Can
+	if strings.HasPrefix(id, customerPrefix) {
+		if !can(CustomersRead) {
+			return nil, nil
+		}
+		c, err := s.Customer(ctx, CustomerID(id))
+		if c == nil {
+			return nil, err
+		}
+		return c, err
+	}
+	if !can(PersonsRead) {
+		return nil, nil
+	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
 		return nil, err // a nil *Person in the interface would not be null

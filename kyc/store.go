@@ -57,6 +57,13 @@ type Reader interface {
 	// before ("" = all).
 	AcceptedProfiles(ctx context.Context, partner PartnerID, person PersonID, before RegistrationID) ([]Profile, error)
 
+	Customer(ctx context.Context, partner PartnerID, id CustomerID) (*Customer, error)
+	// CustomerByEmail and CustomerByPhone look at Customer.Unique; the address is compared without case.
+	CustomerByEmail(ctx context.Context, partner PartnerID, provider string, email EmailAddress) (*Customer, error)
+	CustomerByPhone(ctx context.Context, partner PartnerID, provider string, phone PhoneNumber) (*Customer, error)
+	// CustomersOf gives the accepted customers of many persons at once, oldest first. Persons without any are absent.
+	CustomersOf(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]*Customer, error)
+
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
 
@@ -91,6 +98,13 @@ type Tx interface {
 	InsertAnalysis(ctx context.Context, a *Analysis) error
 	UpdateAnalysis(ctx context.Context, a *Analysis) error
 	DeleteAnalysis(ctx context.Context, id AnalysisID) error
+
+	// InsertCustomer fails with Conflict when another customer of the partner at the provider has one of Unique.
+	InsertCustomer(ctx context.Context, c *Customer) error
+	// UpdateCustomer overwrites everything but ids, provider, person and creation time. It fails with Conflict as
+	// InsertCustomer does.
+	UpdateCustomer(ctx context.Context, c *Customer) error
+	DeleteCustomer(ctx context.Context, partner PartnerID, id CustomerID) error
 
 	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince.
 	Idempotent(ctx context.Context, partner PartnerID, key string, keepSince time.Time) (*IdempotentAnswer, error)

@@ -13,6 +13,7 @@ import (
 type loaders struct {
 	externalIDs        *batch[[]*kyc.ExternalID]
 	countRegistrations *batch[int]
+	customers          *batch[[]*kyc.Customer]
 
 	mu            sync.Mutex
 	persons       []kyc.PersonID
@@ -26,6 +27,7 @@ func newLoaders(s *kyc.Service) *loaders {
 	l := &loaders{service: s, registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
+	l.customers = &batch[[]*kyc.Customer]{loaders: l, fetch: s.CustomersOf}
 	return l
 }
 

@@ -77,6 +77,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](),
+		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -176,7 +177,18 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"KycStatus":           {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
 		"DecidedBy":           {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
 		"RegistrationOutcome": {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
-		"BreakerState":        {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
+		"CustomerStatus": {string(kyc.CustomerPending), string(kyc.CustomerInProgress), string(kyc.CustomerActionRequired), string(kyc.CustomerPendingActivation),
+			string(kyc.CustomerActive), string(kyc.CustomerRejected), string(kyc.CustomerFailed)},
+		"CipStatus": {string(kyc.CipCompleted), string(kyc.CipUpgradePending), string(kyc.CipUpgradeInProgress), string(kyc.CipUpgradeFailed),
+			string(kyc.CipUpgradeSoftFailed), string(kyc.CipAccountUpgradeInProgress), string(kyc.CipUnknown)},
+		"CipStatusDetail": {string(kyc.CipDetailNone), string(kyc.CipDetailInvalidAddress), string(kyc.CipDetailInvalidEmail), string(kyc.CipDetailUnreadableDoc),
+			string(kyc.CipDetailProvideAdditionalInfo), string(kyc.CipDetailInvalidPersonalData), string(kyc.CipDetailOtpPrivacyMissing), string(kyc.CipDetailOtpContractMissing),
+			string(kyc.CipDetailCompliance), string(kyc.CipDetailComplianceBlocked), string(kyc.CipDetailOfacFailed), string(kyc.CipDetailUnknown)},
+		"NextActionKind": {string(kyc.ActionRegisterPerson), string(kyc.ActionCaptureFace), string(kyc.ActionNewCapture), string(kyc.ActionCaptureDocument),
+			string(kyc.ActionCorrectData), string(kyc.ActionAcceptTerms), string(kyc.ActionWait), string(kyc.ActionRetry), string(kyc.ActionContactSupport), string(kyc.ActionActivateAccount)},
+		"StepKind": {string(kyc.StepPerson), string(kyc.StepFace), string(kyc.StepLiveness), string(kyc.StepIdentity), string(kyc.StepFaceValidation),
+			string(kyc.StepDocument), string(kyc.StepCip), string(kyc.StepCustomer)},
+		"BreakerState": {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}

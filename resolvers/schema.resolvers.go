@@ -12,6 +12,12 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
+// Person is the resolver for the person field.
+func (r *customerResolver) Person(ctx context.Context, obj *kyc.Customer) (*kyc.Person, error) {
+	p, err := r.service.Person(ctx, obj.PersonID)
+	return known(ctx, p, err)
+}
+
 // RegisterPerson is the resolver for the registerPerson field.
 func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error) {
 	payload, err := received(ctx)
@@ -33,6 +39,11 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 		return nil, err
 	}
 	return loadersFrom(ctx).registrationsOf(page).load(ctx, obj.ID)
+}
+
+// Customers is the resolver for the customers field.
+func (r *personResolver) Customers(ctx context.Context, obj *kyc.Person) ([]*kyc.Customer, error) {
+	return loadersFrom(ctx).customers.load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -72,6 +83,11 @@ func (r *queryResolver) Persons(ctx context.Context, first *int, after *string, 
 	return page, err
 }
 
+// Customer is the resolver for the customer field.
+func (r *queryResolver) Customer(ctx context.Context, id string) (*kyc.Customer, error) {
+	return r.service.Customer(ctx, kyc.CustomerID(id))
+}
+
 // Providers is the resolver for the providers field.
 func (r *queryResolver) Providers(ctx context.Context) ([]*kyc.ProviderHealth, error) {
 	return r.service.ProviderHealth(), nil
@@ -86,6 +102,9 @@ func (r *queryResolver) Viewer(ctx context.Context) (*kyc.Viewer, error) {
 func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *kyc.RegistrationConnection) (int, error) {
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
 }
+
+// Customer returns graph.CustomerResolver implementation.
+func (r *Resolver) Customer() graph.CustomerResolver { return &customerResolver{r} }
 
 // Mutation returns graph.MutationResolver implementation.
 func (r *Resolver) Mutation() graph.MutationResolver { return &mutationResolver{r} }
@@ -107,6 +126,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 }
 
 type (
+	customerResolver               struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

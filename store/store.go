@@ -150,6 +150,11 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 				return err
 			}
 			ambiguous = int(n)
+			n, err = q.exec(`UPDATE customers SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
+			if err != nil {
+				return err
+			}
+			ambiguous += int(n)
 			_, err = q.exec(`UPDATE provider_calls SET outcome = 'AMBIGUOUS', ended_at = ? WHERE outcome IS NULL`, at)
 			return err
 		})
