@@ -90,17 +90,17 @@ var (
 		"UpgradeFailed": kyc.CipUpgradeFailed, "UpgradeSoftFailed": kyc.CipUpgradeSoftFailed, "AccountUpgradeInProgress": kyc.CipAccountUpgradeInProgress,
 	}
 	details = map[string]kyc.CipStatusDetail{
-		"None": kyc.DetailNone, "InvalidAddress": kyc.DetailInvalidAddress, "InvalidEMail": kyc.DetailInvalidEmail, "UnreadableDoc": kyc.DetailUnreadableDoc,
-		"ProvideAdditionalInfo": kyc.DetailProvideAdditionalInfo, "InvalidPersonalData": kyc.DetailInvalidPersonalData,
-		"OtpPrivacyMissing": kyc.DetailOtpPrivacyMissing, "OtpContractMissing": kyc.DetailOtpContractMissing, "Compliance": kyc.DetailCompliance,
-		"ComplianceBlocked": kyc.DetailComplianceBlocked, "OfacFailed": kyc.DetailOfacFailed,
+		"None": kyc.CipDetailNone, "InvalidAddress": kyc.CipDetailInvalidAddress, "InvalidEMail": kyc.CipDetailInvalidEmail, "UnreadableDoc": kyc.CipDetailUnreadableDoc,
+		"ProvideAdditionalInfo": kyc.CipDetailProvideAdditionalInfo, "InvalidPersonalData": kyc.CipDetailInvalidPersonalData,
+		"OtpPrivacyMissing": kyc.CipDetailOtpPrivacyMissing, "OtpContractMissing": kyc.CipDetailOtpContractMissing, "Compliance": kyc.CipDetailCompliance,
+		"ComplianceBlocked": kyc.CipDetailComplianceBlocked, "OfacFailed": kyc.CipDetailOfacFailed,
 	}
 )
 
 func verdict(a answer) kyc.ProspectVerdict {
 	v := kyc.ProspectVerdict{
 		UserID: string(a.UserID), Detail: kyc.CodeLike(string(a.StatusDetail)),
-		Cip:  kyc.CipState{Status: kyc.CipUnknown, Detail: kyc.DetailNone},
+		Cip:  kyc.CipState{Status: kyc.CipUnknown, Detail: kyc.CipDetailNone},
 		Said: a.Status != "" || a.StatusDetail != "", Known: true,
 	}
 	if a.Status != "" {
@@ -114,7 +114,7 @@ func verdict(a answer) kyc.ProspectVerdict {
 	if a.StatusDetail != "" {
 		detail, ok := details[string(a.StatusDetail)]
 		if !ok {
-			detail, v.Known = kyc.DetailUnknown, false
+			detail, v.Known = kyc.CipDetailUnknown, false
 		}
 		v.Cip.Detail = detail
 	}
