@@ -15,10 +15,11 @@ const countryCodes2 = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD 
 	"MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI " +
 	"SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW"
 
-// The tables hold a country a line. subdivisionTable is ISO 3166-2 without the country's prefix. It is a table and
-// not a library: the one that can be had (biter777/countries v1.7.5) lacks 577 of the 5,127 codes, all voivodeships
-// of Poland and La Rioja in Argentina among them, and holds 335 that are withdrawn. zoneTable is the zone.tab of
-// the IANA time zone database (public domain).
+// The tables hold a country a line. subdivisionTable is ISO 3166-2 without the country's prefix: the codes of 2023-02, and
+// those of Guatemala, Indonesia, Kazakhstan and Norway that came later. The ones they replaced stay good (ours):
+// addresses outlive them. It is a table and not a library: the one that can be had (biter777/countries v1.7.5) lacks 577
+// codes, all voivodeships of Poland and La Rioja in Argentina among them. zoneTable is the zone.tab of the IANA time
+// zone database (public domain).
 var (
 	//go:embed places/subdivisions.txt
 	subdivisionTable string
