@@ -104,6 +104,10 @@ func ParseMobile(s string) (PhoneNumber, bool) {
 		return PhoneNumber{}, false
 	}
 	e164 := NewPhoneNumber(phonenumbers.Format(given, phonenumbers.E164))
+	// A country code the library finds only after it has dropped digits is none (found by fuzzing).
+	if again, err := phonenumbers.Parse(e164.Reveal(), "ZZ"); err != nil || phonenumbers.Format(again, phonenumbers.E164) != e164.Reveal() {
+		return PhoneNumber{}, false
+	}
 	n, err := phonenumbers.Parse(phoneLine(e164), "ZZ")
 	// Not IsPossibleNumber: that takes what can be dialled within one town only.
 	if err != nil || phonenumbers.IsPossibleNumberWithReason(n) != phonenumbers.IS_POSSIBLE {
