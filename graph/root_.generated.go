@@ -1256,8 +1256,17 @@ directive does not build: ` + "`" + `TestEveryFieldCarriesAPolicy` + "`" + `.
 """
 directive @scope(any: [TokenScope!]!, subject: Boolean! = false) on FIELD_DEFINITION
 
-"Marks personal data. It is masked for tokens without ` + "`" + `pii:read` + "`" + `: see PersonalData for what is left of each kind."
-directive @pii(kind: PersonalData!) on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
+"""
+Marks personal data. Masking, audit, export and the data map follow the mark: see PersonalData for what a token
+without ` + "`" + `pii:read` + "`" + ` sees of each kind.
+"""
+directive @pii(kind: PersonalData!) on FIELD_DEFINITION | INPUT_FIELD_DEFINITION | ARGUMENT_DEFINITION
+
+"""
+Somebody has looked: this is no personal data. Everything that can hold text or a number of unknown meaning carries
+either this or @pii: ` + "`" + `TestEveryTextIsClassified` + "`" + `. Ids, enums, counts, instants and Booleans need no mark.
+"""
+directive @nonpii on FIELD_DEFINITION | INPUT_FIELD_DEFINITION | ARGUMENT_DEFINITION
 
 "The words of a token's ` + "`" + `scope` + "`" + ` claim."
 enum TokenScope {
@@ -1301,8 +1310,14 @@ enum PersonalData {
   INCOME
   "Other personal text: ` + "`" + `***` + "`" + `."
   TEXT
-  "The whole payload of a registration: not masked but refused without ` + "`" + `pii:read` + "`" + `."
+  "A whole document about a person: not masked but refused without ` + "`" + `pii:read` + "`" + `."
   PAYLOAD
+  "Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids."
+  UNMASKED
+  "A selfie, a picture of a document, a token of the capture SDK: received, never kept and never answered."
+  CAPTURE
+  "A password: received, never kept and never answered."
+  SECRET
 }
 
 "A calendar date, ` + "`" + `YYYY-MM-DD` + "`" + `. In an answer without ` + "`" + `pii:read` + "`" + `: the year alone."
@@ -1329,9 +1344,9 @@ type PageInfo {
   "Whether this page was asked for with ` + "`" + `after` + "`" + `, so that something stands before it."
   hasPreviousPage: Boolean! @scope(any: [ANY])
   "Cursor of the first edge."
-  startCursor: String @scope(any: [ANY])
+  startCursor: String @scope(any: [ANY]) @nonpii
   "Cursor of the last edge: the next page's ` + "`" + `after` + "`" + `."
-  endCursor: String @scope(any: [ANY])
+  endCursor: String @scope(any: [ANY]) @nonpii
 }
 
 type Query {
@@ -1340,11 +1355,11 @@ type Query {
   "One person by our id."
   person(id: ID!): Person @scope(any: [PERSONS_READ])
   "One person by CPF, formatted or bare."
-  personByDocument(documentNumber: String!): Person @scope(any: [PERSONS_READ])
+  personByDocument(documentNumber: String! @pii(kind: DOCUMENT)): Person @scope(any: [PERSONS_READ])
   "One person by any external id ever mapped to them."
-  personByExternalId(externalId: String!): Person @scope(any: [PERSONS_READ])
+  personByExternalId(externalId: String! @pii(kind: UNMASKED)): Person @scope(any: [PERSONS_READ])
   "The partner's persons, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
-  persons(first: Int = 25, after: String, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
+  persons(first: Int = 25, after: String @nonpii, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
   "One customer by our id."
   customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
@@ -1373,9 +1388,9 @@ type Person implements Node {
   "Date of birth."
   birthdate: Date @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: DATE)
   "As declared."
-  gender: Gender @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  gender: Gender @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "ISO 3166-1 alpha-3."
-  nationality: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  nationality: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "E-mail addresses, as last registered."
   emails: [Email!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Phones, as last registered."
@@ -1397,7 +1412,7 @@ type Person implements Node {
   "Every external id ever mapped, oldest first."
   externalIds: [ExternalId!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The snapshots of every accepted registration, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
-  registrations(first: Int = 25, after: String): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The person as a customer of FinHub and Leap, oldest first."
   customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "First registration."
@@ -1423,7 +1438,7 @@ type PersonConnection {
 "A person in a page."
 type PersonEdge {
   "Opaque; a later page's ` + "`" + `after` + "`" + `."
-  cursor: String! @scope(any: [PERSONS_READ])
+  cursor: String! @scope(any: [PERSONS_READ]) @nonpii
   "The person."
   node: Person! @scope(any: [PERSONS_READ])
 }
@@ -1443,7 +1458,7 @@ type RegistrationConnection {
 "A registration in a page."
 type RegistrationEdge {
   "Opaque; a later page's ` + "`" + `after` + "`" + `."
-  cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The registration."
   node: Registration! @scope(any: [PERSONS_READ, PERSONS_WRITE])
 }
@@ -1483,13 +1498,13 @@ type Address {
   "District."
   neighborhood: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: ADDRESS)
   "City."
-  city: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  city: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "Two capitals where the country is BRA (` + "`" + `SP` + "`" + `), free text elsewhere."
-  state: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  state: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "` + "`" + `00000-000` + "`" + ` where the country is BRA, free text elsewhere."
   postalCode: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: ADDRESS)
   "ISO 3166-1 alpha-3."
-  country: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  country: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
 }
 
 "As declared by the person."
@@ -1523,7 +1538,7 @@ enum SourceKyc {
 "An id the partner gave to a person, e.g. of one liveness session. Ids accumulate and all stay valid."
 type ExternalId {
   "The partner's id."
-  value: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  value: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "When it was first seen."
   mappedAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
 }
@@ -1533,9 +1548,9 @@ type KycReview {
   "Only an explicit yes approves and only an explicit no rejects; everything unknown stays open."
   status: KycStatus! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The provider's own word for it."
-  providerStatus: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  providerStatus: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The provider's reason, if it is one of its codes."
-  reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "Whether a machine or an analyst decided."
   decidedBy: DecidedBy @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "When we learned the decision."
@@ -1571,7 +1586,7 @@ type Registration {
   "Opaque: ` + "`" + `reg_…` + "`" + `."
   id: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The external id it came with."
-  externalId: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  externalId: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "The payload exactly as received, before any normalisation."
   payload: JSON! @scope(any: [PII_READ]) @pii(kind: PAYLOAD)
   "When."
@@ -1581,7 +1596,7 @@ type Registration {
 "What is known of the person. An optional field left out, or null, keeps the value there is."
 input RegisterPersonInput {
   "The partner's own id of the person or session; required when the partner's KYC is decided by QI Tech. 1 to 255 characters."
-  externalId: String
+  externalId: String @pii(kind: UNMASKED)
   "Full name, 1 to 200 characters."
   name: String! @pii(kind: NAME)
   "CPF, formatted or bare, with right check digits."
@@ -1595,9 +1610,9 @@ input RegisterPersonInput {
   "Replaces the address there is, as a whole."
   address: AddressInput!
   "As declared."
-  gender: Gender
+  gender: Gender @pii(kind: UNMASKED)
   "ISO 3166-1 alpha-3."
-  nationality: String
+  nationality: String @pii(kind: UNMASKED)
   "Cents of BRL a month, not negative."
   monthlyIncome: Int64 @pii(kind: INCOME)
   "Up to 200 characters."
@@ -1607,15 +1622,15 @@ input RegisterPersonInput {
   "Up to 200 characters."
   fatherName: String @pii(kind: NAME)
   "The face registered before this call; becomes QI Tech's ` + "`" + `face.registration_key` + "`" + `."
-  faceRecognitionId: UUID
+  faceRecognitionId: UUID @pii(kind: UNMASKED)
   "The device session; becomes QI Tech's ` + "`" + `source.session_id` + "`" + `."
-  sessionId: UUID
+  sessionId: UUID @pii(kind: UNMASKED)
   "The person's device address, IPv4 or IPv6."
   ipAddress: String @pii(kind: TEXT)
   "Token of the device-intelligence SDK, up to 2,000 characters."
   deviceFingerprint: String @pii(kind: TEXT)
   "1 to 255 printable ASCII characters. The same key with the same input answers the same registration; with another input it is refused. A refusal frees the key. Kept 30 days."
-  idempotencyKey: String
+  idempotencyKey: String @nonpii
 }
 
 "What became of a registration. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `person` + "`" + ` is null and nothing was written."
@@ -1661,13 +1676,13 @@ input AddressInput {
   "Up to 100 characters."
   neighborhood: String @pii(kind: ADDRESS)
   "1 to 100 characters."
-  city: String!
+  city: String! @pii(kind: UNMASKED)
   "A Brazilian state (two capitals) where the country is BRA; up to 100 characters elsewhere."
-  state: String!
+  state: String! @pii(kind: UNMASKED)
   "Eight digits where the country is BRA, with or without hyphen; up to 20 characters elsewhere."
   postalCode: String! @pii(kind: ADDRESS)
   "ISO 3166-1 alpha-3."
-  country: String!
+  country: String! @pii(kind: UNMASKED)
 }
 
 """
@@ -1898,9 +1913,9 @@ enum StepKind {
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
-  name: String! @scope(any: [PROVIDERS_READ])
+  name: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "For people: ` + "`" + `QI Tech` + "`" + `."
-  displayName: String! @scope(any: [PROVIDERS_READ])
+  displayName: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "What it offers, each with its own breaker."
   operations: [ProviderOperation!]! @scope(any: [PROVIDERS_READ])
 }
@@ -1908,7 +1923,7 @@ type Provider {
 "One operation of a provider; requests, rate and latency over the last five minutes."
 type ProviderOperation {
   "As in metrics: ` + "`" + `analyze_person` + "`" + `."
-  name: String! @scope(any: [PROVIDERS_READ])
+  name: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "State of its circuit breaker."
   breaker: BreakerState! @scope(any: [PROVIDERS_READ])
   "Calls under way now."
@@ -1916,7 +1931,7 @@ type ProviderOperation {
   "Calls that ended."
   requests: Int! @scope(any: [PROVIDERS_READ])
   "Share of them that the provider answered properly (a refusal of the data counts as an answer); null without calls."
-  successRate: Float @scope(any: [PROVIDERS_READ])
+  successRate: Float @scope(any: [PROVIDERS_READ]) @nonpii
   "Null without calls."
   latencyMs: LatencyMs @scope(any: [PROVIDERS_READ])
   "When the breaker opened; null while closed."
@@ -1938,21 +1953,21 @@ enum BreakerState {
 "Latency quantiles in milliseconds."
 type LatencyMs {
   "Median."
-  p50: Float! @scope(any: [PROVIDERS_READ])
+  p50: Float! @scope(any: [PROVIDERS_READ]) @nonpii
   "95th percentile."
-  p95: Float! @scope(any: [PROVIDERS_READ])
+  p95: Float! @scope(any: [PROVIDERS_READ]) @nonpii
   "99th percentile."
-  p99: Float! @scope(any: [PROVIDERS_READ])
+  p99: Float! @scope(any: [PROVIDERS_READ]) @nonpii
 }
 
 "Who the token is."
 type Viewer {
   "The tenant."
-  partner: String! @scope(any: [ANY], subject: true)
+  partner: String! @scope(any: [ANY], subject: true) @nonpii
   "The token's ` + "`" + `sub` + "`" + `."
-  subject: String! @scope(any: [ANY], subject: true)
+  subject: String! @scope(any: [ANY], subject: true) @nonpii
   "The scopes that were recognised."
-  scopes: [String!]! @scope(any: [ANY], subject: true)
+  scopes: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "On a subject token: the person it is about."
   person: Person @scope(any: [ANY], subject: true)
 }
@@ -1962,13 +1977,13 @@ type UserError {
   "For programs."
   code: UserErrorCode! @scope(any: [ANY])
   "For people, in English."
-  message: String! @scope(any: [ANY])
+  message: String! @scope(any: [ANY]) @nonpii
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
-  path: [String!]! @scope(any: [ANY])
+  path: [String!]! @scope(any: [ANY]) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY])
+  provider: String @scope(any: [ANY]) @nonpii
   "Its code for that, if it is one we know."
-  providerCode: String @scope(any: [ANY])
+  providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY])
 }

@@ -68,15 +68,16 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
 		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
+		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	personal := make(map[reflect.Type]bool)
 	for _, typ := range kinds {
-		personal[typ] = true
+		personal[typ] = typ != nil
 	}
 	models := map[string]reflect.Type{
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
-		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](),
+		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](),
 	}
 	marked := 0
@@ -101,7 +102,8 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 			switch {
 			case mark != nil:
 				marked++
-				if want := kinds[mark.Arguments.ForName("kind").Value.Raw]; got != want {
+				want, known := kinds[mark.Arguments.ForName("kind").Value.Raw]
+				if !known || want != nil && got != want {
 					t.Errorf("%s.%s is marked %s but is a %s", typ.Name, f.Name, mark.Arguments.ForName("kind").Value.Raw, got)
 				}
 			case personal[got]:

@@ -11,7 +11,7 @@ import (
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kycgate.db")
-	s, err := Open(t.Context(), Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	s, err := Open(t.Context(), Options{Path: path, Keys: testKeys, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
