@@ -26,6 +26,8 @@ type Customer struct {
 
 	// Steps is how far a FinHub customer is on its way to an active account; nil elsewhere.
 	Steps *CustomerSteps
+	// Prospect is how far the work on a Leap customer is; nil elsewhere.
+	Prospect *ProspectState
 	// Unique is what no two customers of one partner at one provider may share.
 	Unique CustomerKeys
 	// Request is what the provider was or will be asked, in the form of that provider's verb, so that its job can go
@@ -119,6 +121,8 @@ type CipState struct {
 	Status         CipStatus
 	Detail         CipStatusDetail
 	ProviderStatus *string // Leap's word, code-like
+	// StuckSince is set when nothing has moved for so long that somebody should ask Leap; it is still polled, rarely.
+	StuckSince *time.Time
 }
 
 // CipStatus is Leap's `status`.

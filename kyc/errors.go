@@ -99,6 +99,8 @@ const (
 	CodeNotFound              UserErrorCode = "NOT_FOUND"
 	CodeConflict              UserErrorCode = "CONFLICT"
 	CodeExternalIDTaken       UserErrorCode = "EXTERNAL_ID_TAKEN"
+	CodeDuplicateEmail        UserErrorCode = "DUPLICATE_EMAIL"
+	CodeDuplicatePhone        UserErrorCode = "DUPLICATE_PHONE"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"

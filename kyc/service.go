@@ -20,6 +20,8 @@ type Partner struct {
 type Cadence struct {
 	PollEvery  time.Duration // between two look-ups of an open analysis; grows after the tenth
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
+	// StuckAfter flags a prospect of which nothing was heard for so long; 0 never does. Leap only.
+	StuckAfter time.Duration
 }
 
 // Config is what a Service needs. Every field but the hooks is required.
@@ -53,6 +55,9 @@ type Service struct {
 	partners  map[PartnerID]Partner
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
+
+	prospectWaiters waiters[prospectEvent] // for Leap's customers, by their ids
+	prospects       courtesy
 
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
@@ -109,6 +114,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobProspect:
+		return s.advanceProspect(ctx, job, nil)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}

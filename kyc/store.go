@@ -73,6 +73,11 @@ type Reader interface {
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
 
+	// DeadJobs lists a partner's buried jobs by id, newest first, starting after Page.After; it returns at most Page.First rows
+	// and whether there are more.
+	DeadJobs(ctx context.Context, partner PartnerID, page Page) (rows []*DeadJob, more bool, err error)
+	CountDeadJobs(ctx context.Context, partner PartnerID) (int, error)
+
 	// Calls gives the ledger of each of many references, in the order the calls were made. References without any are absent.
 	Calls(ctx context.Context, partner PartnerID, references []string) (map[string][]Call, error)
 
@@ -155,6 +160,8 @@ type JobQueue interface {
 	// BuryJob keeps the job and does not run it again before the next start, which is when an operator has
 	// changed something.
 	BuryJob(ctx context.Context, id JobID, attempt int, reason string, at time.Time) (ok bool, err error)
+	// ReviveJob makes a partner's buried job due now, with no failures, and gives it as it was; nil when there is none.
+	ReviveJob(ctx context.Context, partner PartnerID, id JobID, now time.Time) (*DeadJob, error)
 	// HintJob makes the job of a subject due now, or, when it is leased, as soon as it is released.
 	HintJob(ctx context.Context, subject string, now time.Time) error
 	// DeleteJob removes the job of a subject whoever holds it.
@@ -182,10 +189,12 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobProspect registers one person at Leap and follows them: submit, look up, correct, poll.
+	JobProspect JobKind = "prospect"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProspect} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {
