@@ -129,7 +129,7 @@ func updateProspect(ctx context.Context, tx Tx, partner PartnerID, in UpdatePros
 			return c, nil, nil
 		}
 	}
-	if !c.NextAction.isCorrection() || c.Status.Final() {
+	if !c.NextAction.isCorrection() || c.Status == CustomerRejected || c.Status == CustomerFailed {
 		return refused(UserError{Code: CodeConflict, Message: "has no data to be corrected now: see its nextAction", Path: []string{"input", "customerId"}})
 	}
 	if errs, err = prospectTaken(ctx, tx, partner, profile, c.ID); err != nil {
@@ -156,7 +156,10 @@ func (c *Customer) correct(ctx context.Context, tx Tx, profile ProspectProfile, 
 	}
 	c.Unique = profile.unique()
 	c.touch(now)
-	c.Status, c.NextAction = CustomerInProgress, cipAction(ActionWait, "the corrected data is on its way to the provider: wait")
+	if c.Status != CustomerActive { // an account is not taken away by correcting an address
+		c.Status = CustomerInProgress
+	}
+	c.NextAction = cipAction(ActionWait, "the corrected data is on its way to the provider: wait")
 	if there {
 		c.Prospect.Correction = SubmissionPlanned
 		err = tx.HintJob(ctx, string(c.ID), now)
