@@ -1611,6 +1611,23 @@ func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐ
 	return res
 }
 
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐJobID(ctx context.Context, v any) (kyc.JobID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.JobID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐJobID(ctx context.Context, sel ast.SelectionSet, v kyc.JobID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (kyc.PersonID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := kyc.PersonID(tmp)
@@ -1959,6 +1976,41 @@ func (ec *executionContext) marshalOFloat2ᚖfloat64(ctx context.Context, sel as
 	return graphql.WrapContextMarshaler(ctx, res)
 }
 
+func (ec *executionContext) unmarshalOFloat2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDegrees(ctx context.Context, v any) (*kyc.Degrees, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.Degrees)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOFloat2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDegrees(ctx context.Context, sel ast.SelectionSet, v *kyc.Degrees) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (*kyc.PersonID, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.PersonID(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, sel ast.SelectionSet, v *kyc.PersonID) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
+}
+
 func (ec *executionContext) unmarshalOInt2ᚖint(ctx context.Context, v any) (*int, error) {
 	if v == nil {
 		return nil, nil
@@ -1984,6 +2036,22 @@ func (ec *executionContext) unmarshalOString2githubᚗcomᚋkycgateᚋkycgateᚋ
 }
 
 func (ec *executionContext) marshalOString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx context.Context, sel ast.SelectionSet, v kyc.DocumentNumber) graphql.Marshaler {
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐEmailAddress(ctx context.Context, v any) (*kyc.EmailAddress, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.EmailAddress)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐEmailAddress(ctx context.Context, sel ast.SelectionSet, v *kyc.EmailAddress) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
 	return graphql.WrapContextMarshaler(ctx, v)
 }
 
@@ -2013,6 +2081,22 @@ func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgate
 }
 
 func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx context.Context, sel ast.SelectionSet, v *kyc.PersonalText) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPhoneNumber(ctx context.Context, v any) (*kyc.PhoneNumber, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.PhoneNumber)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPhoneNumber(ctx context.Context, sel ast.SelectionSet, v *kyc.PhoneNumber) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}

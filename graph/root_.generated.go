@@ -23,6 +23,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	Customer() CustomerResolver
+	DeadJobConnection() DeadJobConnectionResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
@@ -64,6 +65,7 @@ type ComplexityRoot struct {
 		Detail         func(childComplexity int) int
 		ProviderStatus func(childComplexity int) int
 		Status         func(childComplexity int) int
+		StuckSince     func(childComplexity int) int
 	}
 
 	Customer struct {
@@ -99,6 +101,28 @@ type ComplexityRoot struct {
 		Username func(childComplexity int) int
 	}
 
+	DeadJob struct {
+		Attempts  func(childComplexity int) int
+		CreatedAt func(childComplexity int) int
+		DiedAt    func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Kind      func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Subject   func(childComplexity int) int
+	}
+
+	DeadJobConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	DeadJobEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Email struct {
 		Address func(childComplexity int) int
 	}
@@ -124,7 +148,10 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
+		RegisterPerson   func(childComplexity int, input kyc.RegisterPersonInput) int
+		RegisterProspect func(childComplexity int, input kyc.RegisterProspectInput) int
+		RetryJob         func(childComplexity int, input kyc.RetryJobInput) int
+		UpdateProspect   func(childComplexity int, input kyc.UpdateProspectInput) int
 	}
 
 	NextAction struct {
@@ -205,6 +232,7 @@ type ComplexityRoot struct {
 
 	Query struct {
 		Customer           func(childComplexity int, id string) int
+		DeadJobs           func(childComplexity int, first *int, after *string) int
 		Node               func(childComplexity int, id string) int
 		Person             func(childComplexity int, id string) int
 		PersonByDocument   func(childComplexity int, documentNumber string) int
@@ -217,6 +245,11 @@ type ComplexityRoot struct {
 	RegisterPersonPayload struct {
 		Outcome    func(childComplexity int) int
 		Person     func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RegisterProspectPayload struct {
+		Customer   func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -237,6 +270,16 @@ type ComplexityRoot struct {
 	RegistrationEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	RetryJobPayload struct {
+		Job        func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	UpdateProspectPayload struct {
+		Customer   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -393,6 +436,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CipState.Status(childComplexity), true
+	case "CipState.stuckSince":
+		if e.ComplexityRoot.CipState.StuckSince == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.StuckSince(childComplexity), true
 
 	case "Customer.category":
 		if e.ComplexityRoot.Customer.Category == nil {
@@ -541,6 +590,87 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CustomerUser.Username(childComplexity), true
 
+	case "DeadJob.attempts":
+		if e.ComplexityRoot.DeadJob.Attempts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Attempts(childComplexity), true
+	case "DeadJob.createdAt":
+		if e.ComplexityRoot.DeadJob.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.CreatedAt(childComplexity), true
+	case "DeadJob.diedAt":
+		if e.ComplexityRoot.DeadJob.DiedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.DiedAt(childComplexity), true
+	case "DeadJob.id":
+		if e.ComplexityRoot.DeadJob.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.ID(childComplexity), true
+	case "DeadJob.kind":
+		if e.ComplexityRoot.DeadJob.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Kind(childComplexity), true
+	case "DeadJob.reason":
+		if e.ComplexityRoot.DeadJob.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Reason(childComplexity), true
+	case "DeadJob.subject":
+		if e.ComplexityRoot.DeadJob.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Subject(childComplexity), true
+
+	case "DeadJobConnection.edges":
+		if e.ComplexityRoot.DeadJobConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.Edges(childComplexity), true
+	case "DeadJobConnection.nodes":
+		if e.ComplexityRoot.DeadJobConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.Nodes(childComplexity), true
+	case "DeadJobConnection.pageInfo":
+		if e.ComplexityRoot.DeadJobConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.PageInfo(childComplexity), true
+	case "DeadJobConnection.totalCount":
+		if e.ComplexityRoot.DeadJobConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.TotalCount(childComplexity), true
+
+	case "DeadJobEdge.cursor":
+		if e.ComplexityRoot.DeadJobEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobEdge.Cursor(childComplexity), true
+	case "DeadJobEdge.node":
+		if e.ComplexityRoot.DeadJobEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobEdge.Node(childComplexity), true
+
 	case "Email.address":
 		if e.ComplexityRoot.Email.Address == nil {
 			break
@@ -628,6 +758,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterPerson(childComplexity, args["input"].(kyc.RegisterPersonInput)), true
+	case "Mutation.registerProspect":
+		if e.ComplexityRoot.Mutation.RegisterProspect == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerProspect_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterProspect(childComplexity, args["input"].(kyc.RegisterProspectInput)), true
+	case "Mutation.retryJob":
+		if e.ComplexityRoot.Mutation.RetryJob == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retryJob_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(kyc.RetryJobInput)), true
+	case "Mutation.updateProspect":
+		if e.ComplexityRoot.Mutation.UpdateProspect == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateProspect_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateProspect(childComplexity, args["input"].(kyc.UpdateProspectInput)), true
 
 	case "NextAction.kind":
 		if e.ComplexityRoot.NextAction.Kind == nil {
@@ -948,6 +1111,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Customer(childComplexity, args["id"].(string)), true
+	case "Query.deadJobs":
+		if e.ComplexityRoot.Query.DeadJobs == nil {
+			break
+		}
+
+		args, err := ec.field_Query_deadJobs_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.DeadJobs(childComplexity, args["first"].(*int), args["after"].(*string)), true
 
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
@@ -1036,6 +1210,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RegisterPersonPayload.UserErrors(childComplexity), true
 
+	case "RegisterProspectPayload.customer":
+		if e.ComplexityRoot.RegisterProspectPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterProspectPayload.Customer(childComplexity), true
+	case "RegisterProspectPayload.userErrors":
+		if e.ComplexityRoot.RegisterProspectPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterProspectPayload.UserErrors(childComplexity), true
+
 	case "Registration.externalId":
 		if e.ComplexityRoot.Registration.ExternalID == nil {
 			break
@@ -1098,6 +1285,32 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RegistrationEdge.Node(childComplexity), true
+
+	case "RetryJobPayload.job":
+		if e.ComplexityRoot.RetryJobPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetryJobPayload.Job(childComplexity), true
+	case "RetryJobPayload.userErrors":
+		if e.ComplexityRoot.RetryJobPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetryJobPayload.UserErrors(childComplexity), true
+
+	case "UpdateProspectPayload.customer":
+		if e.ComplexityRoot.UpdateProspectPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProspectPayload.Customer(childComplexity), true
+	case "UpdateProspectPayload.userErrors":
+		if e.ComplexityRoot.UpdateProspectPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProspectPayload.UserErrors(childComplexity), true
 
 	case "UserError.code":
 		if e.ComplexityRoot.UserError.Code == nil {
@@ -1174,6 +1387,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
 		ec.unmarshalInputRegisterPersonInput,
+		ec.unmarshalInputRegisterProspectInput,
+		ec.unmarshalInputRetryJobInput,
+		ec.unmarshalInputUpdateProspectInput,
 	)
 	first := true
 
@@ -1310,6 +1526,10 @@ enum PersonalData {
   INCOME
   "Other personal text: ` + "`" + `***` + "`" + `."
   TEXT
+  "Where somebody lives or is, in degrees: null."
+  COORDINATE
+  "What a map says about somebody's address: null."
+  PLACE
   "A whole document about a person: not masked but refused without ` + "`" + `pii:read` + "`" + `."
   PAYLOAD
   "Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids."
@@ -1362,6 +1582,11 @@ type Query {
   persons(first: Int = 25, after: String @nonpii, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
   "One customer by our id."
   customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
+  """
+  The partner's jobs nobody runs any more, the newest first: work that failed in a way that no repetition mends. Mend
+  the cause, then ` + "`" + `retryJob` + "`" + `; a start of the gateway runs all of them again. ` + "`" + `first` + "`" + ` is 1 to 100.
+  """
+  deadJobs(first: Int = 25, after: String @nonpii): DeadJobConnection! @scope(any: [ADMIN])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
   providers: [Provider!]! @scope(any: [PROVIDERS_READ])
   "Who this token is."
@@ -1375,6 +1600,16 @@ type Mutation {
   if no decision comes in time the person is PENDING and the work goes on by itself.
   """
   registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! @scope(any: [PERSONS_WRITE])
+  """
+  Registers a person at Leap, whose checks run in its background (CIP). Accepted means stored and queued: the answer comes
+  at once or after a short moment, and the prospect goes on by itself to its end, whatever happens to Leap or to this gateway.
+  Phone and e-mail address are unique among the partner's prospects, as they are at Leap.
+  """
+  registerProspect(input: RegisterProspectInput!): RegisterProspectPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Corrects the data of a prospect whose ` + "`" + `nextAction` + "`" + ` is CORRECT_DATA. It is stored and queued; what becomes of it shows on the customer."
+  updateProspect(input: UpdateProspectInput!): UpdateProspectPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Runs a dead job again, now."
+  retryJob(input: RetryJobInput!): RetryJobPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1808,6 +2043,8 @@ type CipState {
   detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Leap's own word."
   providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Set when nothing has moved for so long that somebody should ask Leap. The prospect is kept and looked at, rarely; the next change unsets it."
+  stuckSince: DateTime @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
 
 "Leap's CIP status."
@@ -1910,6 +2147,186 @@ enum StepKind {
   CUSTOMER
 }
 
+"A person to be registered at Leap. Optional fields may be left out, or null; Leap advises to give them."
+input RegisterProspectInput {
+  "The person this is; without one, a person is made from this input."
+  personId: ID
+  "Given names, 1 to 100 characters."
+  firstName: String! @pii(kind: NAME)
+  "Up to 200 characters. Leap advises to give all names: they keep people from being mistaken for somebody on a sanctions list."
+  middleName: String @pii(kind: NAME)
+  "First surname, 1 to 100 characters."
+  lastName: String! @pii(kind: NAME)
+  "Second surname, up to 200 characters."
+  secondLastName: String @pii(kind: NAME)
+  "A mobile number in E.164; spaces, dots, hyphens and parentheses are tolerated. Unique among the partner's prospects."
+  phone: String! @pii(kind: PHONE)
+  "At most 254 characters. Unique among the partner's prospects."
+  email: String @pii(kind: EMAIL)
+  "At least 18 and under 100 years ago by the calendar of the person's country, in all of its time zones."
+  birthdate: Date @pii(kind: DATE)
+  "As declared."
+  gender: ProspectGender @pii(kind: UNMASKED)
+  "Street and number, 1 to 200 characters."
+  address: String! @pii(kind: ADDRESS)
+  "Flat, block, district: up to 200 characters."
+  address2: String @pii(kind: ADDRESS)
+  "1 to 100 characters."
+  city: String! @pii(kind: UNMASKED)
+  "ISO 3166-2, with or without the country's prefix (` + "`" + `MX-CMX` + "`" + `, ` + "`" + `CMX` + "`" + `), or the state's short name (` + "`" + `CDMX` + "`" + `, ` + "`" + `Q.R.` + "`" + `). Free text where the country has no subdivisions."
+  state: String! @pii(kind: UNMASKED)
+  "Up to 20 characters."
+  zipCode: String @pii(kind: ADDRESS)
+  "ISO 3166-1 alpha-2."
+  country: String! @pii(kind: UNMASKED)
+  "The state of birth, as for ` + "`" + `state` + "`" + `; any country's."
+  birthState: String @pii(kind: UNMASKED)
+  "ISO 639-1: ` + "`" + `en` + "`" + ` or ` + "`" + `es` + "`" + `."
+  language: String @pii(kind: UNMASKED)
+  "The Google Maps place detail of the address: a JSON object, or a string that holds one; at most 64 KiB."
+  placeDetail: JSON @pii(kind: PLACE)
+  "Of the address, -90 to 90 degrees; together with ` + "`" + `longitude` + "`" + `."
+  latitude: Float @pii(kind: COORDINATE)
+  "Of the address, -180 to 180 degrees; together with ` + "`" + `latitude` + "`" + `."
+  longitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -90 to 90 degrees; together with ` + "`" + `userLongitude` + "`" + `."
+  userLatitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -180 to 180 degrees; together with ` + "`" + `userLatitude` + "`" + `."
+  userLongitude: Float @pii(kind: COORDINATE)
+  "1 to 255 printable ASCII characters. The same key with the same input answers the same prospect; with another input it is refused. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"What is corrected of a prospect. A field left out, or null, keeps its value; the place of an address goes with it."
+input UpdateProspectInput {
+  "Which prospect."
+  customerId: ID!
+  "Given names, 1 to 100 characters."
+  firstName: String @pii(kind: NAME)
+  "Up to 200 characters. Leap advises to give all names: they keep people from being mistaken for somebody on a sanctions list."
+  middleName: String @pii(kind: NAME)
+  "First surname, 1 to 100 characters."
+  lastName: String @pii(kind: NAME)
+  "Second surname, up to 200 characters."
+  secondLastName: String @pii(kind: NAME)
+  "A mobile number in E.164; spaces, dots, hyphens and parentheses are tolerated. Unique among the partner's prospects."
+  phone: String @pii(kind: PHONE)
+  "At most 254 characters. Unique among the partner's prospects."
+  email: String @pii(kind: EMAIL)
+  "At least 18 and under 100 years ago by the calendar of the person's country, in all of its time zones."
+  birthdate: Date @pii(kind: DATE)
+  "As declared."
+  gender: ProspectGender @pii(kind: UNMASKED)
+  "Street and number, 1 to 200 characters."
+  address: String @pii(kind: ADDRESS)
+  "Flat, block, district: up to 200 characters."
+  address2: String @pii(kind: ADDRESS)
+  "1 to 100 characters."
+  city: String @pii(kind: UNMASKED)
+  "ISO 3166-2, with or without the country's prefix (` + "`" + `MX-CMX` + "`" + `, ` + "`" + `CMX` + "`" + `), or the state's short name (` + "`" + `CDMX` + "`" + `, ` + "`" + `Q.R.` + "`" + `). Free text where the country has no subdivisions."
+  state: String @pii(kind: UNMASKED)
+  "Up to 20 characters."
+  zipCode: String @pii(kind: ADDRESS)
+  "ISO 3166-1 alpha-2."
+  country: String @pii(kind: UNMASKED)
+  "The state of birth, as for ` + "`" + `state` + "`" + `; any country's."
+  birthState: String @pii(kind: UNMASKED)
+  "ISO 639-1: ` + "`" + `en` + "`" + ` or ` + "`" + `es` + "`" + `."
+  language: String @pii(kind: UNMASKED)
+  "The Google Maps place detail of the address: a JSON object, or a string that holds one; at most 64 KiB."
+  placeDetail: JSON @pii(kind: PLACE)
+  "Of the address, -90 to 90 degrees; together with ` + "`" + `longitude` + "`" + `."
+  latitude: Float @pii(kind: COORDINATE)
+  "Of the address, -180 to 180 degrees; together with ` + "`" + `latitude` + "`" + `."
+  longitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -90 to 90 degrees; together with ` + "`" + `userLongitude` + "`" + `."
+  userLatitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -180 to 180 degrees; together with ` + "`" + `userLatitude` + "`" + `."
+  userLongitude: Float @pii(kind: COORDINATE)
+  "1 to 255 printable ASCII characters. The same key with the same input answers the same correction; with another input it is refused. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"As declared by the person."
+enum ProspectGender {
+  "Male."
+  MALE
+  "Female."
+  FEMALE
+  "Neither."
+  OTHER
+  "Not told."
+  NONE
+}
+
+"What became of a registration. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null and nothing was written."
+type RegisterProspectPayload {
+  "The prospect as it stands."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
+"What became of a correction. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null and nothing was written."
+type UpdateProspectPayload {
+  "The prospect as it stands."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
+"A job nobody runs any more."
+type DeadJob {
+  "Opaque: ` + "`" + `job_…` + "`" + `."
+  id: ID! @scope(any: [ADMIN])
+  "As in metrics: ` + "`" + `prospect` + "`" + `."
+  kind: String! @scope(any: [ADMIN]) @nonpii
+  "The id of what it works on: a customer's, an analysis'."
+  subject: ID! @scope(any: [ADMIN])
+  "Why it died: ` + "`" + `panic` + "`" + `, or ` + "`" + `provider_did_not_understand` + "`" + `. The log says more."
+  reason: String! @scope(any: [ADMIN]) @nonpii
+  "How often it ran."
+  attempts: Int! @scope(any: [ADMIN])
+  "When the work began."
+  createdAt: DateTime! @scope(any: [ADMIN])
+  "When it was given up."
+  diedAt: DateTime! @scope(any: [ADMIN])
+}
+
+"A page of dead jobs."
+type DeadJobConnection {
+  "Jobs with their cursors."
+  edges: [DeadJobEdge!]! @scope(any: [ADMIN])
+  "The same jobs without cursors."
+  nodes: [DeadJob!]! @scope(any: [ADMIN])
+  "Where this page stands."
+  pageInfo: PageInfo! @scope(any: [ADMIN])
+  "How many there are in all; counted only when asked for."
+  totalCount: Int! @scope(any: [ADMIN])
+}
+
+"A dead job in a page."
+type DeadJobEdge {
+  "Opaque; a later page's ` + "`" + `after` + "`" + `."
+  cursor: String! @scope(any: [ADMIN]) @nonpii
+  "The job."
+  node: DeadJob! @scope(any: [ADMIN])
+}
+
+"Which job to run again."
+input RetryJobInput {
+  "Of ` + "`" + `deadJobs` + "`" + `."
+  jobId: ID!
+}
+
+"What became of it."
+type RetryJobPayload {
+  "The job as it was while it was dead."
+  job: DeadJob @scope(any: [ADMIN])
+  "Every reason for a refusal."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
@@ -2000,6 +2417,10 @@ enum UserErrorCode {
   CONFLICT
   "The external id belongs to another document of this partner."
   EXTERNAL_ID_TAKEN
+  "Another customer has this e-mail address, here or at the provider."
+  DUPLICATE_EMAIL
+  "Another customer has this phone number, here or at the provider."
+  DUPLICATE_PHONE
   "The provider refused the data."
   PROVIDER_REJECTED
   "The provider this needs is not configured here."
@@ -2077,6 +2498,8 @@ func (ec *executionContext) childFields_CipState(ctx context.Context, field grap
 		return ec.fieldContext_CipState_detail(ctx, field)
 	case "providerStatus":
 		return ec.fieldContext_CipState_providerStatus(ctx, field)
+	case "stuckSince":
+		return ec.fieldContext_CipState_stuckSince(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CipState", field.Name)
 }
@@ -2145,6 +2568,50 @@ func (ec *executionContext) childFields_CustomerUser(ctx context.Context, field 
 		return ec.fieldContext_CustomerUser_roles(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CustomerUser", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJob(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_DeadJob_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_DeadJob_kind(ctx, field)
+	case "subject":
+		return ec.fieldContext_DeadJob_subject(ctx, field)
+	case "reason":
+		return ec.fieldContext_DeadJob_reason(ctx, field)
+	case "attempts":
+		return ec.fieldContext_DeadJob_attempts(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_DeadJob_createdAt(ctx, field)
+	case "diedAt":
+		return ec.fieldContext_DeadJob_diedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJob", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJobConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DeadJobConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DeadJobConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DeadJobConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_DeadJobConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJobConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJobEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DeadJobEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DeadJobEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJobEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_Email(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2359,6 +2826,16 @@ func (ec *executionContext) childFields_RegisterPersonPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RegisterPersonPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RegisterProspectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_RegisterProspectPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegisterProspectPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterProspectPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Registration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2395,6 +2872,26 @@ func (ec *executionContext) childFields_RegistrationEdge(ctx context.Context, fi
 		return ec.fieldContext_RegistrationEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RegistrationEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_RetryJobPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RetryJobPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateProspectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_UpdateProspectPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateProspectPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateProspectPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UserError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

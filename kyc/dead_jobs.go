@@ -8,7 +8,7 @@ import (
 // DeadJob is a job nobody runs any more: it failed in a way that no repetition mends (schema: DeadJob).
 type DeadJob struct {
 	ID        JobID
-	Kind      JobKind
+	Kind      string // a JobKind
 	Subject   string // the id of what it works on
 	Reason    string // code-like
 	Attempts  int

@@ -67,7 +67,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 	kinds := map[string]reflect.Type{
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
-		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
+		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](), "COORDINATE": reflect.TypeFor[kyc.Degrees](), "PLACE": reflect.TypeFor[kyc.PersonalJSON](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	personal := make(map[reflect.Type]bool)
@@ -78,7 +78,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
-		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](),
+		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterProspectInput": reflect.TypeFor[kyc.RegisterProspectInput](), "UpdateProspectInput": reflect.TypeFor[kyc.UpdateProspectInput](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -188,11 +188,12 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 			string(kyc.CipDetailCompliance), string(kyc.CipDetailComplianceBlocked), string(kyc.CipDetailOfacFailed), string(kyc.CipDetailUnknown)},
 		"NextActionKind": {string(kyc.ActionRegisterPerson), string(kyc.ActionCaptureFace), string(kyc.ActionNewCapture), string(kyc.ActionCaptureDocument),
 			string(kyc.ActionCorrectData), string(kyc.ActionAcceptTerms), string(kyc.ActionWait), string(kyc.ActionRetry), string(kyc.ActionContactSupport), string(kyc.ActionActivateAccount)},
+		"ProspectGender": {string(kyc.ProspectMale), string(kyc.ProspectFemale), string(kyc.ProspectOther), string(kyc.ProspectNone)},
 		"StepKind": {string(kyc.StepPerson), string(kyc.StepFace), string(kyc.StepLiveness), string(kyc.StepIdentity), string(kyc.StepFaceValidation),
 			string(kyc.StepDocument), string(kyc.StepCip), string(kyc.StepCustomer)},
 		"BreakerState": {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
-			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
+			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}
 	ours := map[string]bool{"TokenScope": true, "PersonalData": true}
 	for name, typ := range graphEnums(t) {

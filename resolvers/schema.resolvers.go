@@ -18,6 +18,11 @@ func (r *customerResolver) Person(ctx context.Context, obj *kyc.Customer) (*kyc.
 	return known(ctx, p, err)
 }
 
+// TotalCount is the resolver for the totalCount field.
+func (r *deadJobConnectionResolver) TotalCount(ctx context.Context, obj *kyc.DeadJobConnection) (int, error) {
+	return r.service.CountDeadJobs(ctx)
+}
+
 // RegisterPerson is the resolver for the registerPerson field.
 func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error) {
 	payload, err := received(ctx)
@@ -25,6 +30,29 @@ func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.Registe
 		return nil, err
 	}
 	return r.service.RegisterPerson(ctx, input, payload)
+}
+
+// RegisterProspect is the resolver for the registerProspect field.
+func (r *mutationResolver) RegisterProspect(ctx context.Context, input kyc.RegisterProspectInput) (*kyc.ProspectPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.service.RegisterProspect(ctx, input, payload)
+}
+
+// UpdateProspect is the resolver for the updateProspect field.
+func (r *mutationResolver) UpdateProspect(ctx context.Context, input kyc.UpdateProspectInput) (*kyc.ProspectPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.service.UpdateProspect(ctx, input, payload)
+}
+
+// RetryJob is the resolver for the retryJob field.
+func (r *mutationResolver) RetryJob(ctx context.Context, input kyc.RetryJobInput) (*kyc.RetryJobPayload, error) {
+	return r.service.RetryJob(ctx, input)
 }
 
 // ExternalIds is the resolver for the externalIds field.
@@ -88,6 +116,11 @@ func (r *queryResolver) Customer(ctx context.Context, id string) (*kyc.Customer,
 	return r.service.Customer(ctx, kyc.CustomerID(id))
 }
 
+// DeadJobs is the resolver for the deadJobs field.
+func (r *queryResolver) DeadJobs(ctx context.Context, first *int, after *string) (*kyc.DeadJobConnection, error) {
+	return r.service.DeadJobs(ctx, first, after)
+}
+
 // Providers is the resolver for the providers field.
 func (r *queryResolver) Providers(ctx context.Context) ([]*kyc.ProviderHealth, error) {
 	return r.service.ProviderHealth(), nil
@@ -105,6 +138,11 @@ func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *ky
 
 // Customer returns graph.CustomerResolver implementation.
 func (r *Resolver) Customer() graph.CustomerResolver { return &customerResolver{r} }
+
+// DeadJobConnection returns graph.DeadJobConnectionResolver implementation.
+func (r *Resolver) DeadJobConnection() graph.DeadJobConnectionResolver {
+	return &deadJobConnectionResolver{r}
+}
 
 // Mutation returns graph.MutationResolver implementation.
 func (r *Resolver) Mutation() graph.MutationResolver { return &mutationResolver{r} }
@@ -127,6 +165,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 
 type (
 	customerResolver               struct{ *Resolver }
+	deadJobConnectionResolver      struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

@@ -109,7 +109,7 @@ type deadJobRow struct {
 
 func (r *deadJobRow) job() *kyc.DeadJob {
 	return &kyc.DeadJob{
-		ID: kyc.JobID(r.ID), Kind: kyc.JobKind(r.Kind), Subject: r.Subject, Reason: r.Reason, Attempts: r.Attempt,
+		ID: kyc.JobID(r.ID), Kind: r.Kind, Subject: r.Subject, Reason: r.Reason, Attempts: r.Attempt,
 		CreatedAt: r.CreatedAt.time(), DiedAt: r.DeadAt.time(),
 	}
 }

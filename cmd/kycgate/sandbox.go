@@ -16,6 +16,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 )
 
@@ -165,6 +166,10 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech.BaseURL = simulated + "/qitech"
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
+	cfg.Providers.Leap = config.DefaultLeap()
+	cfg.Providers.Leap.BaseURL = simulated + "/leap"
+	cfg.Providers.Leap.APIKey = config.NewSecret(leapsim.SandboxAPIKey)
+	cfg.Providers.Leap.PollEvery = 2 * time.Second // the simulator takes as long for a step
 	cfg.Partners = []config.Partner{
 		{ID: qitechPartner, SourceKYC: config.SourceQITech},
 		{ID: opencoPartner, SourceKYC: config.SourceOpenCo},

@@ -13,6 +13,7 @@ import (
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers"
+	"github.com/kycgate/kycgate/providers/leap"
 	"github.com/kycgate/kycgate/providers/qitech"
 )
 
@@ -39,6 +40,15 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther),
 				Production: production, Version: o.Version.Version,
 			},
+		}
+	}
+	if l := c.Providers.Leap; l != nil {
+		paced := cadence(l.Upstream)
+		paced.StuckAfter = l.StuckAfter
+		u.cadences[leap.Name] = paced
+		s.Leap = &providers.Configured[leap.Config]{
+			Limits: limits(l.Upstream, c.AnswerWithin),
+			Config: leap.Config{BaseURL: l.BaseURL, APIKey: l.APIKey.Reveal, UpdatePath: l.UpdatePath, Production: production, Version: o.Version.Version},
 		}
 	}
 	if production {
@@ -201,11 +211,16 @@ func operationChecks(ctx context.Context, o Options) []Check {
 	}
 	var checks []Check
 	for _, p := range u.providers() {
-		if p.FetchPersonAnalysis == nil {
+		name := "providers." + p.Name + ".api_key"
+		var err error
+		switch {
+		case p.FetchPersonAnalysis != nil:
+			_, err = p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+		case p.FetchProspect != nil:
+			_, err = p.FetchProspect(ctx, kyc.Identity{Email: kyc.NewEmailAddress("nobody@kycgate.invalid")}) // RFC 2606: nobody's
+		default:
 			continue
 		}
-		name := "providers." + p.Name + ".api_key"
-		_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
 		switch kyc.KindOf(err) {
 		case kyc.NotFound:
 			checks = append(checks, Check{name, true, "accepted"})

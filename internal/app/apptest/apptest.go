@@ -23,6 +23,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
 )
@@ -38,6 +39,8 @@ const (
 type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
+	// Leap is Leap's simulator; its statuses change with every look-up unless StepDelay is given.
+	Leap leapsim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -50,6 +53,7 @@ type Options struct {
 type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
+	Leap          *leapsim.Sim
 	SimURL        string // of the simulators, without /qitech
 	Dir           string
 	Config        config.Config
@@ -75,9 +79,13 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Sim.RetryScale = 0.001
 	}
 	g.Sim = qitechsim.New(o.Sim)
+	if o.Leap.StepDelay == 0 {
+		o.Leap.StepEveryLook = true
+	}
+	g.Leap = leapsim.New(o.Leap)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim)
+		upstream = simulator.New(g.Sim, g.Leap)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -95,6 +103,10 @@ func Start(tb testing.TB, o Options) *Gateway {
 	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
+	l := config.DefaultLeap()
+	l.BaseURL, l.APIKey = sims.URL+"/leap", config.NewSecret(leapsim.SandboxAPIKey)
+	l.PollEvery, l.RetryAfter, l.Breaker.OpenFor, l.Timeout = 200*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
+	c.Providers.Leap = l
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
 	if o.Config != nil {
 		o.Config(&c)
@@ -124,6 +136,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 		}
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
+		_ = g.Leap.Close()
 		sims.CloseClientConnections()
 		sims.Close()
 	})
