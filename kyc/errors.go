@@ -99,10 +99,14 @@ const (
 	CodeNotFound              UserErrorCode = "NOT_FOUND"
 	CodeConflict              UserErrorCode = "CONFLICT"
 	CodeExternalIDTaken       UserErrorCode = "EXTERNAL_ID_TAKEN"
+	CodeDuplicateEmail        UserErrorCode = "DUPLICATE_EMAIL"
+	CodePasswordMismatch      UserErrorCode = "PASSWORD_MISMATCH"
+	CodeCategoryParameter     UserErrorCode = "CATEGORY_PARAMETER"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
 	CodeIdempotencyConflict   UserErrorCode = "IDEMPOTENCY_CONFLICT"
+	CodeConsentRequired       UserErrorCode = "CONSENT_REQUIRED"
 )
 
 // UserError is an expected refusal, answered as data (schema: UserError). Message never echoes a value.

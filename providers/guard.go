@@ -77,6 +77,13 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	}
 	p.AnalyzePerson = guarded(g, "analyze_person", p.AnalyzePerson)
 	p.FetchPersonAnalysis = guarded(g, "fetch_person_analysis", p.FetchPersonAnalysis)
+	p.FetchCategoryHierarchy = guarded(g, "fetch_category_hierarchy", p.FetchCategoryHierarchy)
+	p.RegisterCustomer = guarded(g, "register_customer", p.RegisterCustomer)
+	p.FindCustomer = guarded(g, "find_customer", p.FindCustomer)
+	p.StartVerification = guarded(g, "start_verification", p.StartVerification)
+	p.AcceptConsent = guarded(g, "accept_consent", p.AcceptConsent)
+	p.CheckActivation = guarded(g, "check_activation", p.CheckActivation)
+	p.ActivateCustomer = guarded(g, "activate_customer", p.ActivateCustomer)
 	m.watch(g)
 	return p, g
 }
