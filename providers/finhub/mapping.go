@@ -271,7 +271,7 @@ type refusalData struct {
 	Field         text                    `json:"field"`
 	Errors        lenient[[]refusalField] `json:"errors"`
 	MissingKeys   words                   `json:"missingKeys"`
-	InvalidValues lenient[names]        `json:"invalidValues"`
+	InvalidValues lenient[names]          `json:"invalidValues"`
 }
 
 type refusalField struct {
