@@ -288,7 +288,7 @@ func label(s string) string {
 		return ""
 	}
 	for _, r := range s {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			return ""
 		}
 	}
