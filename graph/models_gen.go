@@ -35,8 +35,14 @@ const (
 	PersonalDataIncome PersonalData = "INCOME"
 	// Other personal text: `***`.
 	PersonalDataText PersonalData = "TEXT"
-	// The whole payload of a registration: not masked but refused without `pii:read`.
+	// A whole document about a person: not masked but refused without `pii:read`.
 	PersonalDataPayload PersonalData = "PAYLOAD"
+	// Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids.
+	PersonalDataUnmasked PersonalData = "UNMASKED"
+	// A selfie, a picture of a document, a token of the capture SDK: received, never kept and never answered.
+	PersonalDataCapture PersonalData = "CAPTURE"
+	// A password: received, never kept and never answered.
+	PersonalDataSecret PersonalData = "SECRET"
 )
 
 var AllPersonalData = []PersonalData{
@@ -49,11 +55,14 @@ var AllPersonalData = []PersonalData{
 	PersonalDataIncome,
 	PersonalDataText,
 	PersonalDataPayload,
+	PersonalDataUnmasked,
+	PersonalDataCapture,
+	PersonalDataSecret,
 }
 
 func (e PersonalData) IsValid() bool {
 	switch e {
-	case PersonalDataName, PersonalDataDocument, PersonalDataEmail, PersonalDataPhone, PersonalDataDate, PersonalDataAddress, PersonalDataIncome, PersonalDataText, PersonalDataPayload:
+	case PersonalDataName, PersonalDataDocument, PersonalDataEmail, PersonalDataPhone, PersonalDataDate, PersonalDataAddress, PersonalDataIncome, PersonalDataText, PersonalDataPayload, PersonalDataUnmasked, PersonalDataCapture, PersonalDataSecret:
 		return true
 	}
 	return false

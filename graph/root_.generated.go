@@ -103,6 +103,19 @@ type ComplexityRoot struct {
 		Address func(childComplexity int) int
 	}
 
+	ErasePersonPayload struct {
+		Erasure    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	Erasure struct {
+		BlockedUntil func(childComplexity int) int
+		CompletedAt  func(childComplexity int) int
+		Providers    func(childComplexity int) int
+		Reason       func(childComplexity int) int
+		Status       func(childComplexity int) int
+	}
+
 	ExternalId struct {
 		MappedAt func(childComplexity int) int
 		Value    func(childComplexity int) int
@@ -124,6 +137,7 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
+		ErasePerson    func(childComplexity int, input kyc.ErasePersonInput) int
 		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
 	}
 
@@ -190,6 +204,12 @@ type ComplexityRoot struct {
 		DisplayName func(childComplexity int) int
 		Name        func(childComplexity int) int
 		Operations  func(childComplexity int) int
+	}
+
+	ProviderErasure struct {
+		Provider   func(childComplexity int) int
+		References func(childComplexity int) int
+		Status     func(childComplexity int) int
 	}
 
 	ProviderOperation struct {
@@ -548,6 +568,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Email.Address(childComplexity), true
 
+	case "ErasePersonPayload.erasure":
+		if e.ComplexityRoot.ErasePersonPayload.Erasure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasePersonPayload.Erasure(childComplexity), true
+	case "ErasePersonPayload.userErrors":
+		if e.ComplexityRoot.ErasePersonPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasePersonPayload.UserErrors(childComplexity), true
+
+	case "Erasure.blockedUntil":
+		if e.ComplexityRoot.Erasure.BlockedUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.BlockedUntil(childComplexity), true
+	case "Erasure.completedAt":
+		if e.ComplexityRoot.Erasure.CompletedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.CompletedAt(childComplexity), true
+	case "Erasure.providers":
+		if e.ComplexityRoot.Erasure.Providers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Providers(childComplexity), true
+	case "Erasure.reason":
+		if e.ComplexityRoot.Erasure.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Reason(childComplexity), true
+	case "Erasure.status":
+		if e.ComplexityRoot.Erasure.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Status(childComplexity), true
+
 	case "ExternalId.mappedAt":
 		if e.ComplexityRoot.ExternalId.MappedAt == nil {
 			break
@@ -617,6 +681,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LatencyMs.P99(childComplexity), true
 
+	case "Mutation.erasePerson":
+		if e.ComplexityRoot.Mutation.ErasePerson == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_erasePerson_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
 	case "Mutation.registerPerson":
 		if e.ComplexityRoot.Mutation.RegisterPerson == nil {
 			break
@@ -887,6 +962,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Provider.Operations(childComplexity), true
+
+	case "ProviderErasure.provider":
+		if e.ComplexityRoot.ProviderErasure.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.Provider(childComplexity), true
+	case "ProviderErasure.references":
+		if e.ComplexityRoot.ProviderErasure.References == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.References(childComplexity), true
+	case "ProviderErasure.status":
+		if e.ComplexityRoot.ProviderErasure.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.Status(childComplexity), true
 
 	case "ProviderOperation.breaker":
 		if e.ComplexityRoot.ProviderOperation.Breaker == nil {
@@ -1171,6 +1265,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAddressInput,
 		ec.unmarshalInputEmailInput,
+		ec.unmarshalInputErasePersonInput,
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
 		ec.unmarshalInputRegisterPersonInput,
@@ -1256,8 +1351,17 @@ directive does not build: ` + "`" + `TestEveryFieldCarriesAPolicy` + "`" + `.
 """
 directive @scope(any: [TokenScope!]!, subject: Boolean! = false) on FIELD_DEFINITION
 
-"Marks personal data. It is masked for tokens without ` + "`" + `pii:read` + "`" + `: see PersonalData for what is left of each kind."
-directive @pii(kind: PersonalData!) on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
+"""
+Marks personal data. Masking, audit, export and the data map follow the mark: see PersonalData for what a token
+without ` + "`" + `pii:read` + "`" + ` sees of each kind.
+"""
+directive @pii(kind: PersonalData!) on FIELD_DEFINITION | INPUT_FIELD_DEFINITION | ARGUMENT_DEFINITION
+
+"""
+Somebody has looked: this is no personal data. Everything that can hold text or a number of unknown meaning carries
+either this or @pii: ` + "`" + `TestEveryTextIsClassified` + "`" + `. Ids, enums, counts, instants and Booleans need no mark.
+"""
+directive @nonpii on FIELD_DEFINITION | INPUT_FIELD_DEFINITION | ARGUMENT_DEFINITION
 
 "The words of a token's ` + "`" + `scope` + "`" + ` claim."
 enum TokenScope {
@@ -1301,8 +1405,14 @@ enum PersonalData {
   INCOME
   "Other personal text: ` + "`" + `***` + "`" + `."
   TEXT
-  "The whole payload of a registration: not masked but refused without ` + "`" + `pii:read` + "`" + `."
+  "A whole document about a person: not masked but refused without ` + "`" + `pii:read` + "`" + `."
   PAYLOAD
+  "Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids."
+  UNMASKED
+  "A selfie, a picture of a document, a token of the capture SDK: received, never kept and never answered."
+  CAPTURE
+  "A password: received, never kept and never answered."
+  SECRET
 }
 
 "A calendar date, ` + "`" + `YYYY-MM-DD` + "`" + `. In an answer without ` + "`" + `pii:read` + "`" + `: the year alone."
@@ -1329,9 +1439,9 @@ type PageInfo {
   "Whether this page was asked for with ` + "`" + `after` + "`" + `, so that something stands before it."
   hasPreviousPage: Boolean! @scope(any: [ANY])
   "Cursor of the first edge."
-  startCursor: String @scope(any: [ANY])
+  startCursor: String @scope(any: [ANY]) @nonpii
   "Cursor of the last edge: the next page's ` + "`" + `after` + "`" + `."
-  endCursor: String @scope(any: [ANY])
+  endCursor: String @scope(any: [ANY]) @nonpii
 }
 
 type Query {
@@ -1340,11 +1450,11 @@ type Query {
   "One person by our id."
   person(id: ID!): Person @scope(any: [PERSONS_READ])
   "One person by CPF, formatted or bare."
-  personByDocument(documentNumber: String!): Person @scope(any: [PERSONS_READ])
+  personByDocument(documentNumber: String! @pii(kind: DOCUMENT)): Person @scope(any: [PERSONS_READ])
   "One person by any external id ever mapped to them."
-  personByExternalId(externalId: String!): Person @scope(any: [PERSONS_READ])
+  personByExternalId(externalId: String! @pii(kind: UNMASKED)): Person @scope(any: [PERSONS_READ])
   "The partner's persons, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
-  persons(first: Int = 25, after: String, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
+  persons(first: Int = 25, after: String @nonpii, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
   "One customer by our id."
   customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
@@ -1360,6 +1470,12 @@ type Mutation {
   if no decision comes in time the person is PENDING and the work goes on by itself.
   """
   registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! @scope(any: [PERSONS_WRITE])
+  """
+  Erases a person: destroys the key their data is encrypted with, their external ids and look-ups, and ends their jobs. Nobody can
+  read the person again, in no backup either. What stays is the ledger of calls, the audit trail and this answer, in ids and times.
+  Erasing somebody again answers the same. While a configured retention holds, the answer is BLOCKED and nothing has happened.
+  """
+  erasePerson(input: ErasePersonInput!): ErasePersonPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1373,9 +1489,9 @@ type Person implements Node {
   "Date of birth."
   birthdate: Date @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: DATE)
   "As declared."
-  gender: Gender @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  gender: Gender @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "ISO 3166-1 alpha-3."
-  nationality: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  nationality: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "E-mail addresses, as last registered."
   emails: [Email!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Phones, as last registered."
@@ -1397,7 +1513,7 @@ type Person implements Node {
   "Every external id ever mapped, oldest first."
   externalIds: [ExternalId!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The snapshots of every accepted registration, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
-  registrations(first: Int = 25, after: String): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The person as a customer of FinHub and Leap, oldest first."
   customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "First registration."
@@ -1423,7 +1539,7 @@ type PersonConnection {
 "A person in a page."
 type PersonEdge {
   "Opaque; a later page's ` + "`" + `after` + "`" + `."
-  cursor: String! @scope(any: [PERSONS_READ])
+  cursor: String! @scope(any: [PERSONS_READ]) @nonpii
   "The person."
   node: Person! @scope(any: [PERSONS_READ])
 }
@@ -1443,7 +1559,7 @@ type RegistrationConnection {
 "A registration in a page."
 type RegistrationEdge {
   "Opaque; a later page's ` + "`" + `after` + "`" + `."
-  cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The registration."
   node: Registration! @scope(any: [PERSONS_READ, PERSONS_WRITE])
 }
@@ -1483,13 +1599,13 @@ type Address {
   "District."
   neighborhood: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: ADDRESS)
   "City."
-  city: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  city: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "Two capitals where the country is BRA (` + "`" + `SP` + "`" + `), free text elsewhere."
-  state: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  state: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "` + "`" + `00000-000` + "`" + ` where the country is BRA, free text elsewhere."
   postalCode: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: ADDRESS)
   "ISO 3166-1 alpha-3."
-  country: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  country: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
 }
 
 "As declared by the person."
@@ -1523,7 +1639,7 @@ enum SourceKyc {
 "An id the partner gave to a person, e.g. of one liveness session. Ids accumulate and all stay valid."
 type ExternalId {
   "The partner's id."
-  value: String! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  value: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "When it was first seen."
   mappedAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
 }
@@ -1533,9 +1649,9 @@ type KycReview {
   "Only an explicit yes approves and only an explicit no rejects; everything unknown stays open."
   status: KycStatus! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The provider's own word for it."
-  providerStatus: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  providerStatus: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The provider's reason, if it is one of its codes."
-  reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "Whether a machine or an analyst decided."
   decidedBy: DecidedBy @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "When we learned the decision."
@@ -1571,7 +1687,7 @@ type Registration {
   "Opaque: ` + "`" + `reg_…` + "`" + `."
   id: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The external id it came with."
-  externalId: String @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  externalId: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: UNMASKED)
   "The payload exactly as received, before any normalisation."
   payload: JSON! @scope(any: [PII_READ]) @pii(kind: PAYLOAD)
   "When."
@@ -1581,7 +1697,7 @@ type Registration {
 "What is known of the person. An optional field left out, or null, keeps the value there is."
 input RegisterPersonInput {
   "The partner's own id of the person or session; required when the partner's KYC is decided by QI Tech. 1 to 255 characters."
-  externalId: String
+  externalId: String @pii(kind: UNMASKED)
   "Full name, 1 to 200 characters."
   name: String! @pii(kind: NAME)
   "CPF, formatted or bare, with right check digits."
@@ -1595,9 +1711,9 @@ input RegisterPersonInput {
   "Replaces the address there is, as a whole."
   address: AddressInput!
   "As declared."
-  gender: Gender
+  gender: Gender @pii(kind: UNMASKED)
   "ISO 3166-1 alpha-3."
-  nationality: String
+  nationality: String @pii(kind: UNMASKED)
   "Cents of BRL a month, not negative."
   monthlyIncome: Int64 @pii(kind: INCOME)
   "Up to 200 characters."
@@ -1607,15 +1723,15 @@ input RegisterPersonInput {
   "Up to 200 characters."
   fatherName: String @pii(kind: NAME)
   "The face registered before this call; becomes QI Tech's ` + "`" + `face.registration_key` + "`" + `."
-  faceRecognitionId: UUID
+  faceRecognitionId: UUID @pii(kind: UNMASKED)
   "The device session; becomes QI Tech's ` + "`" + `source.session_id` + "`" + `."
-  sessionId: UUID
+  sessionId: UUID @pii(kind: UNMASKED)
   "The person's device address, IPv4 or IPv6."
   ipAddress: String @pii(kind: TEXT)
   "Token of the device-intelligence SDK, up to 2,000 characters."
   deviceFingerprint: String @pii(kind: TEXT)
   "1 to 255 printable ASCII characters. The same key with the same input answers the same registration; with another input it is refused. A refusal frees the key. Kept 30 days."
-  idempotencyKey: String
+  idempotencyKey: String @nonpii
 }
 
 "What became of a registration. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `person` + "`" + ` is null and nothing was written."
@@ -1661,13 +1777,13 @@ input AddressInput {
   "Up to 100 characters."
   neighborhood: String @pii(kind: ADDRESS)
   "1 to 100 characters."
-  city: String!
+  city: String! @pii(kind: UNMASKED)
   "A Brazilian state (two capitals) where the country is BRA; up to 100 characters elsewhere."
-  state: String!
+  state: String! @pii(kind: UNMASKED)
   "Eight digits where the country is BRA, with or without hyphen; up to 20 characters elsewhere."
   postalCode: String! @pii(kind: ADDRESS)
   "ISO 3166-1 alpha-3."
-  country: String!
+  country: String! @pii(kind: UNMASKED)
 }
 
 """
@@ -1678,21 +1794,21 @@ type Customer implements Node {
   "Opaque and stable: ` + "`" + `cus_…` + "`" + `."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE], subject: true)
   "As in metrics: ` + "`" + `finhub` + "`" + `, ` + "`" + `leap` + "`" + `."
-  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the customer."
-  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the customer's login."
-  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the person behind the customer."
-  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "Who the customer is."
   person: Person! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Where the customer stands, the same words for every provider."
   status: CustomerStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "The provider's own word for it."
-  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's reason, if it is one of its codes."
-  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "FinHub: the login it made."
   user: CustomerUser @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "FinHub: the category, with the parameters that were sent."
@@ -1730,13 +1846,13 @@ enum CustomerStatus {
 "The login FinHub made with a customer."
 type CustomerUser {
   "FinHub's id of it."
-  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the customer logs in with: the e-mail address."
   username: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @pii(kind: EMAIL)
   "FinHub's word: ` + "`" + `PENDING_ACTIVATION` + "`" + `."
-  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the login may do: ` + "`" + `ACCOUNT_OWNER` + "`" + `, ` + "`" + `USER` + "`" + `."
-  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "A category of customers at FinHub: it decides limits and due diligence."
@@ -1744,9 +1860,9 @@ type CustomerCategory {
   "What ` + "`" + `registerCustomer` + "`" + ` takes as ` + "`" + `categoryId` + "`" + `."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "For people."
-  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "FinHub's word, if it gives one or the name says it: ` + "`" + `LOW` + "`" + `, ` + "`" + `MEDIUM` + "`" + `, ` + "`" + `HIGH` + "`" + `, ` + "`" + `PROHIBITED` + "`" + `."
-  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the category switches on."
   features: [CategoryFeature!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
@@ -1756,15 +1872,15 @@ type CategoryFeature {
   "FinHub's id of it."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "FinHub's code: ` + "`" + `MEDIUM_RISK_PROFILE` + "`" + `. It is the ` + "`" + `feature` + "`" + ` of an override."
-  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "For people."
-  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "Whether it is switched on."
   enabled: Boolean! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "On a customer: what was sent. In the hierarchy: what ` + "`" + `registerCustomer` + "`" + ` sends when nothing is overridden."
   parameters: [Parameter!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "The keys that must have a value. One without a parameter is the caller's to give."
-  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The values each key may have; a key that is not listed takes any."
   allowedValues: [AllowedValues!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
@@ -1772,17 +1888,17 @@ type CategoryFeature {
 "One value of a feature."
 type Parameter {
   "The key: ` + "`" + `riskLevel` + "`" + `."
-  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The value: ` + "`" + `MEDIUM` + "`" + `."
-  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "The values a key may have."
 type AllowedValues {
   "The key: ` + "`" + `riskScore` + "`" + `."
-  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The values. One may be a range of numbers: ` + "`" + `0-100` + "`" + `."
-  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "Where Leap's customer identification programme (CIP) stands."
@@ -1792,7 +1908,7 @@ type CipState {
   "Leap's ` + "`" + `statusDetail` + "`" + `."
   detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Leap's own word."
-  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "Leap's CIP status."
@@ -1848,7 +1964,7 @@ type NextAction {
   "The step of the onboarding it belongs to."
   step: StepKind @scope(any: [ANY], subject: true)
   "For people, in English."
-  message: String! @scope(any: [ANY], subject: true)
+  message: String! @scope(any: [ANY], subject: true) @nonpii
 }
 
 "What has to happen next."
@@ -1898,9 +2014,9 @@ enum StepKind {
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
-  name: String! @scope(any: [PROVIDERS_READ])
+  name: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "For people: ` + "`" + `QI Tech` + "`" + `."
-  displayName: String! @scope(any: [PROVIDERS_READ])
+  displayName: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "What it offers, each with its own breaker."
   operations: [ProviderOperation!]! @scope(any: [PROVIDERS_READ])
 }
@@ -1908,7 +2024,7 @@ type Provider {
 "One operation of a provider; requests, rate and latency over the last five minutes."
 type ProviderOperation {
   "As in metrics: ` + "`" + `analyze_person` + "`" + `."
-  name: String! @scope(any: [PROVIDERS_READ])
+  name: String! @scope(any: [PROVIDERS_READ]) @nonpii
   "State of its circuit breaker."
   breaker: BreakerState! @scope(any: [PROVIDERS_READ])
   "Calls under way now."
@@ -1916,7 +2032,7 @@ type ProviderOperation {
   "Calls that ended."
   requests: Int! @scope(any: [PROVIDERS_READ])
   "Share of them that the provider answered properly (a refusal of the data counts as an answer); null without calls."
-  successRate: Float @scope(any: [PROVIDERS_READ])
+  successRate: Float @scope(any: [PROVIDERS_READ]) @nonpii
   "Null without calls."
   latencyMs: LatencyMs @scope(any: [PROVIDERS_READ])
   "When the breaker opened; null while closed."
@@ -1938,21 +2054,21 @@ enum BreakerState {
 "Latency quantiles in milliseconds."
 type LatencyMs {
   "Median."
-  p50: Float! @scope(any: [PROVIDERS_READ])
+  p50: Float! @scope(any: [PROVIDERS_READ]) @nonpii
   "95th percentile."
-  p95: Float! @scope(any: [PROVIDERS_READ])
+  p95: Float! @scope(any: [PROVIDERS_READ]) @nonpii
   "99th percentile."
-  p99: Float! @scope(any: [PROVIDERS_READ])
+  p99: Float! @scope(any: [PROVIDERS_READ]) @nonpii
 }
 
 "Who the token is."
 type Viewer {
   "The tenant."
-  partner: String! @scope(any: [ANY], subject: true)
+  partner: String! @scope(any: [ANY], subject: true) @nonpii
   "The token's ` + "`" + `sub` + "`" + `."
-  subject: String! @scope(any: [ANY], subject: true)
+  subject: String! @scope(any: [ANY], subject: true) @nonpii
   "The scopes that were recognised."
-  scopes: [String!]! @scope(any: [ANY], subject: true)
+  scopes: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "On a subject token: the person it is about."
   person: Person @scope(any: [ANY], subject: true)
 }
@@ -1962,13 +2078,13 @@ type UserError {
   "For programs."
   code: UserErrorCode! @scope(any: [ANY])
   "For people, in English."
-  message: String! @scope(any: [ANY])
+  message: String! @scope(any: [ANY]) @nonpii
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
-  path: [String!]! @scope(any: [ANY])
+  path: [String!]! @scope(any: [ANY]) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY])
+  provider: String @scope(any: [ANY]) @nonpii
   "Its code for that, if it is one we know."
-  providerCode: String @scope(any: [ANY])
+  providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY])
 }
@@ -1993,6 +2109,74 @@ enum UserErrorCode {
   PROVIDER_UNAVAILABLE
   "The idempotency key was used with another input or another mutation."
   IDEMPOTENCY_CONFLICT
+}
+
+"Whom to erase, and why."
+input ErasePersonInput {
+  "The person's id."
+  personId: ID!
+  "A closed set, because free text about a person would outlive them."
+  reason: ErasureReason!
+}
+
+"Why a person is erased."
+enum ErasureReason {
+  "The person asked for it."
+  DATA_SUBJECT_REQUEST
+  "The person took their consent back."
+  CONSENT_WITHDRAWN
+  "What the data was collected for is done."
+  PURPOSE_FULFILLED
+  "The configured retention has ended."
+  RETENTION_ENDED
+  "A court or an authority ordered it."
+  LEGAL_ORDER
+}
+
+"What became of the request. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `erasure` + "`" + ` is null and nothing was written."
+type ErasePersonPayload {
+  "The erasure, or why it has to wait."
+  erasure: Erasure @scope(any: [ADMIN])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
+"What is left of an erased person."
+type Erasure {
+  "Whether it has happened."
+  status: ErasureStatus! @scope(any: [ADMIN])
+  "When BLOCKED: the end of the retention that holds."
+  blockedUntil: DateTime @scope(any: [ADMIN])
+  "As given when the person was erased."
+  reason: ErasureReason! @scope(any: [ADMIN])
+  "Providers that were sent data of the person, which has to be erased there too."
+  providers: [ProviderErasure!]! @scope(any: [ADMIN])
+  "When it happened."
+  completedAt: DateTime @scope(any: [ADMIN])
+}
+
+"Whether an erasure has happened."
+enum ErasureStatus {
+  "Nothing of the person can be read any more."
+  DONE
+  "A retention holds; nothing has happened."
+  BLOCKED
+}
+
+"A provider that was sent data of an erased person."
+type ProviderErasure {
+  "As in metrics: ` + "`" + `qitech` + "`" + `."
+  provider: String! @scope(any: [ADMIN]) @nonpii
+  "What has to be done there."
+  status: ProviderErasureStatus! @scope(any: [ADMIN])
+  "The ids by which the provider knows what it was sent."
+  references: [ID!]! @scope(any: [ADMIN])
+}
+
+"What has to be done about an erased person's data at a provider."
+enum ProviderErasureStatus {
+  "Somebody must ask the provider: none of them documents a call for it."
+  MANUAL
 }
 `, BuiltIn: false},
 }
@@ -2138,6 +2322,32 @@ func (ec *executionContext) childFields_Email(ctx context.Context, field graphql
 		return ec.fieldContext_Email_address(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Email", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasePersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "erasure":
+		return ec.fieldContext_ErasePersonPayload_erasure(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ErasePersonPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasePersonPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Erasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "status":
+		return ec.fieldContext_Erasure_status(ctx, field)
+	case "blockedUntil":
+		return ec.fieldContext_Erasure_blockedUntil(ctx, field)
+	case "reason":
+		return ec.fieldContext_Erasure_reason(ctx, field)
+	case "providers":
+		return ec.fieldContext_Erasure_providers(ctx, field)
+	case "completedAt":
+		return ec.fieldContext_Erasure_completedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Erasure", field.Name)
 }
 
 func (ec *executionContext) childFields_ExternalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2308,6 +2518,18 @@ func (ec *executionContext) childFields_Provider(ctx context.Context, field grap
 		return ec.fieldContext_Provider_operations(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Provider", field.Name)
+}
+
+func (ec *executionContext) childFields_ProviderErasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "provider":
+		return ec.fieldContext_ProviderErasure_provider(ctx, field)
+	case "status":
+		return ec.fieldContext_ProviderErasure_status(ctx, field)
+	case "references":
+		return ec.fieldContext_ProviderErasure_references(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProviderErasure", field.Name)
 }
 
 func (ec *executionContext) childFields_ProviderOperation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

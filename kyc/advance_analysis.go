@@ -226,7 +226,7 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 	case st.verdict == nil:
 		ev.again = next
 	}
-	s.waiters.publish(a.ID, ev)
+	s.waiters.publish(string(a.ID), ev)
 	return nil
 }
 
@@ -307,7 +307,7 @@ func (s *Service) refuse(ctx context.Context, job *Job, a *Analysis, st step, no
 		return err
 	}
 	s.Logger.Warn("provider refused the data of an analysis", "provider", a.Provider, "analysis", a.ID, "partner", a.PartnerID, "code", st.code, "taken_back", ev.refusal != nil)
-	s.waiters.publish(a.ID, ev)
+	s.waiters.publish(string(a.ID), ev)
 	return nil
 }
 

@@ -64,7 +64,7 @@ type PersonAnalysisRequest struct {
 
 // Callback is a verified webhook.
 type Callback struct {
-	Analysis AnalysisID // which analysis it is about; not yet known to be ours
+	Reference string // what it is about, by our id or the provider's; not yet known to be ours
 	// DedupeKey is equal for repeats of one delivery. It holds no personal data.
 	DedupeKey string
 }

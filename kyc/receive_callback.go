@@ -25,7 +25,7 @@ func CallbackOutcomes() []CallbackOutcome {
 // provider now. Its contents decide nothing, so one that is forged, late, repeated or out of order cannot
 // do harm. It returns after the hint is durable, for the provider will not repeat what we acknowledged.
 //
-// A callback always finds its analysis, however early it comes, because the id is ours and was committed
+// A callback of an analysis always finds it, however early it comes, because the id is ours and was committed
 // before the call left.
 func (s *Service) ReceiveCallback(ctx context.Context, provider, method string, header http.Header, body []byte) (CallbackOutcome, error) {
 	p, ok := s.providers[provider]
@@ -42,15 +42,17 @@ func (s *Service) ReceiveCallback(ctx context.Context, provider, method string, 
 	outcome := CallbackUnknown
 	now := s.now()
 	err = s.Store.Write(ctx, func(tx Tx) error {
-		a, err := tx.Analysis(ctx, cb.Analysis)
+		t, err := s.callbackTarget(ctx, tx, provider, cb.Reference)
 		if err != nil {
 			return err
 		}
-		if a == nil || a.Provider != provider {
+		if t == nil {
 			outcome = CallbackUnknown
 			return nil
 		}
-		fresh, err := tx.InsertCallback(ctx, provider, cb.DedupeKey, string(a.ID), body, now)
+		fresh, err := tx.InsertCallback(ctx, &StoredCallback{
+			PartnerID: t.partner, Owner: t.owner, Provider: provider, DedupeKey: cb.DedupeKey, Reference: t.subject, Body: body, ReceivedAt: now,
+		})
 		if err != nil {
 			return err
 		}
@@ -59,7 +61,7 @@ func (s *Service) ReceiveCallback(ctx context.Context, provider, method string, 
 			return nil
 		}
 		outcome = CallbackAccepted
-		return tx.HintJob(ctx, string(a.ID), now)
+		return tx.HintJob(ctx, t.subject, now)
 	})
 	if err != nil {
 		return "", err
@@ -68,4 +70,20 @@ func (s *Service) ReceiveCallback(ctx context.Context, provider, method string, 
 		s.Wake(now)
 	}
 	return outcome, nil
+}
+
+// callbackTarget is what a webhook is about: the subject of a job, and who owns the data of it.
+type callbackTarget struct {
+	partner PartnerID
+	owner   string
+	subject string
+}
+
+// callbackTarget finds what a reference names, each noun in turn; nil when it is nothing of this provider's.
+func (s *Service) callbackTarget(ctx context.Context, tx Tx, provider, reference string) (*callbackTarget, error) {
+	a, err := tx.Analysis(ctx, AnalysisID(reference))
+	if err != nil || a == nil || a.Provider != provider {
+		return nil, err
+	}
+	return &callbackTarget{partner: a.PartnerID, owner: string(a.PersonID), subject: string(a.ID)}, nil
 }

@@ -1,7 +1,6 @@
 package kyc
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"time"
@@ -167,17 +166,17 @@ func (s *Service) RegisterPerson(ctx context.Context, in RegisterPersonInput, re
 	}
 
 	var refusal *UserError
-	var one *waiter
+	var one *waiter[analysisEvent]
 	err := s.Store.Write(ctx, func(tx Tx) (err error) {
 		refusal, err = r.write(ctx, tx, s.Lease())
 		if err == nil && r.analysis != nil && !r.replayed {
 			// Inside, so that whoever repeats this request finds us waiting as soon as they can see it.
-			one = s.waiters.join(r.analysis.ID)
+			one = s.waiters.join(string(r.analysis.ID))
 		}
 		return err
 	})
 	if err != nil && one != nil {
-		s.waiters.leave(r.analysis.ID, one)
+		s.waiters.leave(string(r.analysis.ID), one)
 	}
 	switch {
 	case refusal != nil:
@@ -196,7 +195,7 @@ func (s *Service) RegisterPerson(ctx context.Context, in RegisterPersonInput, re
 		defer cancel()
 		if err := s.advanceAnalysis(work, r.job, r); err != nil {
 			s.Logger.Error("analysis did not advance; its lease will run out and a worker goes on", "analysis", r.analysis.ID, "err", err)
-			s.waiters.publish(r.analysis.ID, analysisEvent{again: s.Clock.Now().Add(s.Lease())})
+			s.waiters.publish(string(r.analysis.ID), analysisEvent{again: s.Clock.Now().Add(s.Lease())})
 			s.Wake(r.job.RunAt)
 		}
 	})
@@ -271,11 +270,11 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 	if r.key == "" {
 		return nil, nil
 	}
-	answer := &IdempotentAnswer{PartnerID: partner, Key: r.key, Mutation: "registerPerson", RequestHash: r.hash(), PersonID: r.person.ID, Registration: r.id, CreatedAt: r.now}
+	answer := &IdempotentAnswer{PartnerID: partner, Key: r.key, Mutation: "registerPerson", PersonID: r.person.ID, ObjectID: string(r.id), CreatedAt: r.now}
 	if r.analysis != nil {
 		answer.Analysis = r.analysis.ID
 	}
-	return nil, tx.SaveIdempotent(ctx, answer)
+	return nil, tx.SaveIdempotent(ctx, answer, r.hash())
 }
 
 // openAnalysis writes the analysis, the call that is about to leave, and the job that owns both, leased to
@@ -398,16 +397,19 @@ func registrationOf(ctx context.Context, tx Tx, a *Analysis) (*registration, err
 // replay looks at what an idempotency key stands for. A registration that was taken back has freed its key:
 // its caller was told to correct the data, and may do so under the same key.
 func (r *registration) replay(ctx context.Context, tx Tx) (*UserError, error) {
-	done, err := tx.Idempotent(ctx, r.partner.ID, r.key, r.now.Add(-keepIdempotencyKeys))
+	done, same, err := tx.Idempotent(ctx, r.partner.ID, r.key, r.hash(), r.now.Add(-keepIdempotencyKeys))
 	if err != nil || done == nil {
 		return nil, err
 	}
-	row, err := tx.Registration(ctx, r.partner.ID, done.PersonID, done.Registration)
+	if done.Mutation != "registerPerson" {
+		return idempotencyConflict(), errRefused
+	}
+	row, err := tx.Registration(ctx, r.partner.ID, done.PersonID, RegistrationID(done.ObjectID))
 	if err != nil || row == nil {
 		return nil, err
 	}
-	if done.Mutation != "registerPerson" || !bytes.Equal(done.RequestHash, r.hash()) {
-		return &UserError{Code: CodeIdempotencyConflict, Message: "was used with another input: use a new key", Path: []string{"input", "idempotencyKey"}}, errRefused
+	if !same {
+		return idempotencyConflict(), errRefused
 	}
 	if r.person, err = tx.PersonByID(ctx, r.partner.ID, done.PersonID); err != nil {
 		return nil, err
@@ -417,6 +419,11 @@ func (r *registration) replay(ctx context.Context, tx Tx) (*UserError, error) {
 		r.analysis, err = tx.Analysis(ctx, done.Analysis)
 	}
 	return nil, err
+}
+
+// idempotencyConflict refuses a key that stands for something else.
+func idempotencyConflict() *UserError {
+	return &UserError{Code: CodeIdempotencyConflict, Message: "was used with another input: use a new key", Path: []string{"input", "idempotencyKey"}}
 }
 
 // hash stands for the input of an idempotent request.
@@ -431,22 +438,22 @@ func (r *registration) answer() *RegisterPersonPayload {
 
 // awaitReplay answers a repeated request as the first one is answered, if that is still under way.
 func (s *Service) awaitReplay(ctx context.Context, r *registration, deadline time.Time) (*RegisterPersonPayload, error) {
-	one := s.waiters.joinIfAwaited(r.analysis.ID)
+	one := s.waiters.joinIfAwaited(string(r.analysis.ID))
 	if one == nil {
 		return s.settleFor(ctx, r)
 	}
 	// The step may have been recorded before we joined: then no event comes for it.
 	a, err := s.Store.Analysis(ctx, r.analysis.ID)
 	if err != nil || a == nil || a.Submission != SubmissionSent {
-		s.waiters.leave(r.analysis.ID, one)
+		s.waiters.leave(string(r.analysis.ID), one)
 		return s.settleFor(ctx, r)
 	}
 	return s.awaitAnalysis(ctx, r, one, deadline)
 }
 
 // awaitAnalysis waits until the analysis has moved as far as it will within the deadline.
-func (s *Service) awaitAnalysis(ctx context.Context, r *registration, one *waiter, deadline time.Time) (*RegisterPersonPayload, error) {
-	defer s.waiters.leave(r.analysis.ID, one)
+func (s *Service) awaitAnalysis(ctx context.Context, r *registration, one *waiter[analysisEvent], deadline time.Time) (*RegisterPersonPayload, error) {
+	defer s.waiters.leave(string(r.analysis.ID), one)
 	timer := s.Clock.NewTimer(deadline.Sub(s.Clock.Now()))
 	defer timer.Stop()
 	for {

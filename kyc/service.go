@@ -36,6 +36,10 @@ type Config struct {
 	// SkipCheckDigits takes CPFs with wrong check digits. QI Tech's own examples have them (dossier A.3).
 	SkipCheckDigits bool
 
+	// Erasures is the list of erased persons that lies outside of the database. Required.
+	Erasures  ErasureLog
+	Retention Retention
+
 	// Wake is told that a job may be due at that time. UnknownStatus counts a provider's word we do not
 	// know. Health reads the guards. All three may be nil.
 	Wake          func(at time.Time)
@@ -48,7 +52,7 @@ type Service struct {
 	Config
 	partners  map[PartnerID]Partner
 	providers map[string]Provider
-	waiters   waiters
+	waiters   waiters[analysisEvent] // for analyses, by their ids
 
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
@@ -75,7 +79,6 @@ func New(c Config) *Service {
 	for _, p := range c.Providers {
 		s.providers[p.Name] = p
 	}
-	s.waiters.byAnalysis = make(map[AnalysisID]map[*waiter]struct{})
 	s.alive, s.stop = context.WithCancel(context.Background())
 	return s
 }
@@ -106,6 +109,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobRetention:
+		return s.enforceRetention(ctx, job)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}
@@ -117,15 +122,6 @@ func (s *Service) cutOff(ctx context.Context, err error) bool {
 	return err != nil && errors.Is(context.Cause(ctx), context.Canceled)
 }
 
-// waiters are the requests that wait for an analysis to move. They are a courtesy of this process: what
-// they wait for is in the store and happens without them.
-type waiters struct {
-	mu         sync.Mutex
-	byAnalysis map[AnalysisID]map[*waiter]struct{}
-}
-
-type waiter struct{ events chan analysisEvent }
-
 // analysisEvent is one step an analysis took. One of its fields is set.
 type analysisEvent struct {
 	person  *Person // there is a verdict: the person as it stands now, with outcome
@@ -133,50 +129,4 @@ type analysisEvent struct {
 	refusal *Error    // the provider refused the data and the registration was taken back
 	fault   error     // we are at fault; the caller is told INTERNAL
 	again   time.Time // nothing is known yet; the next step comes then
-}
-
-func (w *waiters) join(id AnalysisID) *waiter {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.joinLocked(id)
-}
-
-func (w *waiters) joinLocked(id AnalysisID) *waiter {
-	one := &waiter{events: make(chan analysisEvent, 8)}
-	if w.byAnalysis[id] == nil {
-		w.byAnalysis[id] = make(map[*waiter]struct{})
-	}
-	w.byAnalysis[id][one] = struct{}{}
-	return one
-}
-
-// joinIfAwaited joins only when the request that made the registration still waits: otherwise no event
-// is about to come.
-func (w *waiters) joinIfAwaited(id AnalysisID) *waiter {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.byAnalysis[id]) == 0 {
-		return nil
-	}
-	return w.joinLocked(id)
-}
-
-func (w *waiters) leave(id AnalysisID, one *waiter) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.byAnalysis[id], one)
-	if len(w.byAnalysis[id]) == 0 {
-		delete(w.byAnalysis, id)
-	}
-}
-
-func (w *waiters) publish(id AnalysisID, ev analysisEvent) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for one := range w.byAnalysis[id] {
-		select {
-		case one.events <- ev:
-		default: // eight unread steps: the reader is about to give up anyway
-		}
-	}
 }

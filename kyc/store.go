@@ -22,6 +22,9 @@ type Store interface {
 	// A ctx that ends before fn starts means that fn does not run; one that ends later changes nothing.
 	Write(ctx context.Context, fn func(Tx) error) error
 
+	// Scrub makes what was deleted unreadable on the device, its log included, as far as the database can.
+	Scrub(ctx context.Context) error
+
 	// Ping reports whether the database takes writes now.
 	Ping(ctx context.Context) error
 }
@@ -64,8 +67,20 @@ type Reader interface {
 	// CustomersOf gives the accepted customers of many persons at once, oldest first. Persons without any are absent.
 	CustomersOf(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]*Customer, error)
 
+	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
+	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
+	Erasures(ctx context.Context) ([]*Erasure, error)
+
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
+
+	// Calls gives the ledger of each of many references, in the order the calls were made. References without any are absent.
+	Calls(ctx context.Context, partner PartnerID, references []string) (map[string][]Call, error)
+
+	// OldPersons and OldRegistrations name some of those last changed, or received, before a time, of all partners. The newest
+	// accepted registration of a person is never old.
+	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// Analysis looks up by id alone: it is asked by our own jobs and by verified callbacks, never by a caller.
 	Analysis(ctx context.Context, id AnalysisID) (*Analysis, error)
@@ -77,11 +92,16 @@ type Tx interface {
 
 	// InsertPerson fails with Conflict when the partner has the document already.
 	InsertPerson(ctx context.Context, p *Person) error
-	// UpdatePerson overwrites everything but id, partner, document and creation time.
+	// UpdatePerson overwrites everything but id, partner and creation time. A person keeps their document: another one fails with
+	// Internal.
 	UpdatePerson(ctx context.Context, p *Person) error
-	// DeletePerson removes the person with external ids, registrations and analyses. Calls stay: they are the
-	// ledger of what was sent and paid for, and hold no personal data.
+	// DeletePerson removes the person with external ids, registrations and analyses, and the key their personal data was encrypted
+	// with. Calls stay: they are the ledger of what was sent and paid for, and hold no personal data.
 	DeletePerson(ctx context.Context, partner PartnerID, id PersonID) error
+
+	// ErasePerson removes all there is of a person, their key and their jobs first among it, and leaves a tombstone. The person need
+	// not be there. Calls that are under way end AMBIGUOUS.
+	ErasePerson(ctx context.Context, partner PartnerID, id PersonID, reason ErasureReason, at time.Time) (*Erasure, error)
 
 	// MapExternalID fails with Conflict when the partner has mapped it already.
 	MapExternalID(ctx context.Context, partner PartnerID, person PersonID, e ExternalID) error
@@ -91,6 +111,10 @@ type Tx interface {
 	// AcceptRegistration gives a registration its outcome, which is what makes it count.
 	AcceptRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID, outcome RegistrationOutcome) error
 	DeleteRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID) error
+	// NextAccepted gives the first accepted registration of a person after another one, with its Profile; nil when there is none.
+	NextAccepted(ctx context.Context, partner PartnerID, person PersonID, after RegistrationID) (*Registration, error)
+	// ReplaceProfile changes the Profile of a registration and nothing else of it.
+	ReplaceProfile(ctx context.Context, r *Registration) error
 	// RegistrationsLeft tells whether a person has any registration at all, accepted or not, and any with this
 	// external id.
 	RegistrationsLeft(ctx context.Context, partner PartnerID, person PersonID, externalID *string) (any, withID bool, err error)
@@ -106,10 +130,11 @@ type Tx interface {
 	UpdateCustomer(ctx context.Context, c *Customer) error
 	DeleteCustomer(ctx context.Context, partner PartnerID, id CustomerID) error
 
-	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince.
-	Idempotent(ctx context.Context, partner PartnerID, key string, keepSince time.Time) (*IdempotentAnswer, error)
+	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince, and whether the request behind it was
+	// the same one. Neither key nor request is kept readable.
+	Idempotent(ctx context.Context, partner PartnerID, key string, requestHash []byte, keepSince time.Time) (answer *IdempotentAnswer, same bool, err error)
 	// SaveIdempotent replaces an outdated row of the same key.
-	SaveIdempotent(ctx context.Context, a *IdempotentAnswer) error
+	SaveIdempotent(ctx context.Context, a *IdempotentAnswer, requestHash []byte) error
 	DeleteIdempotent(ctx context.Context, partner PartnerID, key string) error
 
 	// InsertCall records that a call is about to leave; it is committed before the first byte.
@@ -118,7 +143,10 @@ type Tx interface {
 	EndCall(ctx context.Context, reference string, operation string, outcome CallOutcome, code string, at time.Time) error
 
 	// InsertCallback stores a verified webhook; fresh is false when the same delivery is stored already.
-	InsertCallback(ctx context.Context, provider, dedupeKey, reference string, body []byte, at time.Time) (fresh bool, err error)
+	InsertCallback(ctx context.Context, c *StoredCallback) (fresh bool, err error)
+
+	// DeleteOld deletes what is older, of all partners, and tells how much that was.
+	DeleteOld(ctx context.Context, what OldKind, before time.Time) (int, error)
 
 	JobQueue
 }
@@ -167,10 +195,12 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobRetention removes what is too old. There is one.
+	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {
@@ -187,6 +217,11 @@ type Call struct {
 	Reference string // our id at the upstream, e.g. the AnalysisID
 	Number    int    // 1 for the first attempt
 	StartedAt time.Time
+
+	// What became of it; not set by InsertCall.
+	Outcome CallOutcome // "" while it is under way
+	Code    string
+	EndedAt *time.Time
 }
 
 // CallOutcome is what became of a recorded call.
@@ -202,15 +237,25 @@ const (
 
 // IdempotentAnswer is what an idempotency key stands for.
 type IdempotentAnswer struct {
-	PartnerID   PartnerID
-	Key         string
-	Mutation    string
-	RequestHash []byte
-	PersonID    PersonID
-	// Registration is what the key made; its outcome is the answer's.
-	Registration RegistrationID
-	Analysis     AnalysisID // "" when none was opened
-	CreatedAt    time.Time
+	PartnerID PartnerID
+	Key       string
+	Mutation  string
+	PersonID  PersonID   // "" when it is about nobody known
+	ObjectID  string     // what the request made: a registration, a process, a face, a customer
+	Analysis  AnalysisID // "" when none was opened
+	CreatedAt time.Time
+}
+
+// StoredCallback is a verified webhook as it is kept. Its body is encrypted with the data of its owner: a person, or an object
+// whose person is not known.
+type StoredCallback struct {
+	PartnerID  PartnerID
+	Owner      string
+	Provider   string
+	DedupeKey  string
+	Reference  string
+	Body       []byte
+	ReceivedAt time.Time
 }
 
 // PersonFilter narrows a list of persons.

@@ -27,6 +27,11 @@ func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.Registe
 	return r.service.RegisterPerson(ctx, input, payload)
 }
 
+// ErasePerson is the resolver for the erasePerson field.
+func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error) {
+	return r.service.ErasePerson(ctx, input)
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/kycgate/kycgate/kyc"
@@ -70,11 +71,47 @@ func (t *tx) EndCall(ctx context.Context, reference, operation string, outcome k
 	})
 }
 
+// Calls implements [kyc.Reader].
+func (r reader) Calls(ctx context.Context, partner kyc.PartnerID, references []string) (map[string][]kyc.Call, error) {
+	calls := make(map[string][]kyc.Call, len(references))
+	references = slices.Compact(slices.Sorted(slices.Values(references)))
+	if len(references) == 0 {
+		return calls, nil
+	}
+	err := r.use(ctx, "store.calls", func(ctx context.Context, q *session) error {
+		for some := range slices.Chunk(references, maxListed) {
+			query, args, err := listed(`SELECT partner_id, provider, operation, reference, number, started_at, outcome, code, ended_at FROM provider_calls
+				WHERE partner_id = ? AND reference IN (?) ORDER BY reference, seq`, some, []any{partner}, nil)
+			if err != nil {
+				return err
+			}
+			var found []callRow
+			if err := q.all(ctx, &found, query, args...); err != nil {
+				return err
+			}
+			for i := range found {
+				c := found[i].call()
+				calls[c.Reference] = append(calls[c.Reference], c)
+			}
+		}
+		return nil
+	})
+	return calls, err
+}
+
 // InsertCallback implements [kyc.Tx].
-func (t *tx) InsertCallback(ctx context.Context, provider, dedupeKey, reference string, body []byte, at time.Time) (fresh bool, err error) {
+func (t *tx) InsertCallback(ctx context.Context, c *kyc.StoredCallback) (fresh bool, err error) {
 	err = t.use(ctx, "store.insert_callback", func(_ context.Context, q *session) error {
-		n, err := q.exec(`INSERT INTO callbacks (provider, dedupe_key, reference, body, received_at) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (provider, dedupe_key) DO NOTHING`, provider, dedupeKey, reference, notNil(body), newMicros(at))
+		k, err := t.keyFor(q, c.PartnerID, c.Owner)
+		if err != nil {
+			return err
+		}
+		sealed, err := k.seal("callbacks", "body", c.Provider+" "+c.DedupeKey, c.Body)
+		if err != nil {
+			return err
+		}
+		n, err := q.exec(`INSERT INTO callbacks (provider, dedupe_key, partner_id, owner, reference, sealed_body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (provider, dedupe_key) DO NOTHING`, c.Provider, c.DedupeKey, c.PartnerID, c.Owner, c.Reference, sealed, newMicros(c.ReceivedAt))
 		fresh = n == 1
 		return err
 	})

@@ -40,7 +40,7 @@ func register(tx kyc.Tx, p *kyc.Person, analysed bool) error {
 	ctx := context.Background()
 	external := string("ext-" + p.ID)
 	if analysed {
-		if _, err := tx.Idempotent(ctx, acme, external, epoch); err != nil {
+		if _, _, err := tx.Idempotent(ctx, acme, external, benchRequest, epoch); err != nil {
 			return err
 		}
 	}
@@ -70,8 +70,10 @@ func register(tx kyc.Tx, p *kyc.Person, analysed bool) error {
 	if err := tx.InsertJob(ctx, &kyc.Job{ID: kyc.NewJobID(), Kind: kyc.JobAnalysis, PartnerID: acme, Subject: string(a.ID), RunAt: epoch, Leased: true, Attempt: 1, CreatedAt: epoch}); err != nil {
 		return err
 	}
-	return tx.SaveIdempotent(ctx, &kyc.IdempotentAnswer{PartnerID: acme, Key: external, Mutation: "registerPerson", RequestHash: make([]byte, 32), PersonID: p.ID, Registration: r.ID, Analysis: a.ID, CreatedAt: epoch})
+	return tx.SaveIdempotent(ctx, &kyc.IdempotentAnswer{PartnerID: acme, Key: external, Mutation: "registerPerson", PersonID: p.ID, ObjectID: string(r.ID), Analysis: a.ID, CreatedAt: epoch}, benchRequest)
 }
+
+var benchRequest = make([]byte, 32)
 
 var benchPayload = kyc.JSON(`{"externalId":"ext-1","name":"Maria da Silva Souza","documentNumber":"529.982.247-25","birthdate":"1990-02-28",` +
 	`"emails":[{"address":"maria.souza@example.com"}],"phones":[{"number":"+5511987654321","type":"MOBILE"}],"address":{"street":"Rua das Flores",` +

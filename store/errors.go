@@ -46,6 +46,10 @@ func failure(ctx context.Context, op string, err error) error {
 		return kyc.E(kyc.Unavailable, op, err)
 	case errors.Is(err, errOver), errors.Is(err, errNoRow):
 		return kyc.E(kyc.Internal, op, err)
+	case errors.Is(err, errKeysLeft):
+		return kyc.E(kyc.Conflict, op, errKeysLeft)
+	case errors.Is(err, errSealed):
+		return kyc.E(kyc.Internal, op, errSealed)
 	}
 	return kyc.E(kyc.Internal, op, fmt.Errorf("unexpected %T", err))
 }

@@ -92,7 +92,7 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 		change(p)
 		return insert(p)
 	}
-	broken := func(column, value string) func(kyc.Tx) error { // a row nobody of us writes
+	broken := func(column string, value any) func(kyc.Tx) error { // a row nobody of us writes
 		return func(x kyc.Tx) error {
 			q := s.writer.q
 			if _, err := q.exec(`UPDATE persons SET `+column+` = ? WHERE partner_id = ?`, value, acme); err != nil {
@@ -100,6 +100,19 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 			}
 			_, err := x.PersonByID(t.Context(), acme, full().ID)
 			return err
+		}
+	}
+	brokenJSON := func(text string) func(kyc.Tx) error { // sealed properly all the same
+		return func(x kyc.Tx) error {
+			k, err := x.(*tx).keyFor(s.writer.q, acme, string(full().ID))
+			if err != nil {
+				return failure(t.Context(), "store.test", err)
+			}
+			sealed, err := k.seal("persons", "profile", string(full().ID), []byte(text))
+			if err != nil {
+				return failure(t.Context(), "store.test", err)
+			}
+			return broken("sealed_profile", sealed)(x)
 		}
 	}
 	for name, fn := range map[string]func(kyc.Tx) error{
@@ -110,12 +123,13 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 		"foreign key": func(tx kyc.Tx) error {
 			return tx.MapExternalID(t.Context(), canary, canary, kyc.ExternalID{Value: canary})
 		},
-		"check":           bad(func(p *kyc.Person) { p.Gender = new(kyc.Gender(canary)) }),
+		"check":           bad(func(p *kyc.Person) { p.SourceKyc = canary }),
 		"check of status": bad(func(p *kyc.Person) { p.Kyc.Status = canary }),
 		"no such row":     func(tx kyc.Tx) error { return tx.UpdatePerson(t.Context(), &kyc.Person{ID: canary}) },
-		"broken JSON":     broken("emails", canary+"x"),
-		"other JSON":      broken("emails", `{"`+canary+`":`+canary+`}`),
-		"number in JSON":  broken("phones", `[`+canary+`]`),
+		"not sealed":      broken("sealed_profile", []byte(canary)),
+		"broken JSON":     brokenJSON(canary + "x"),
+		"other JSON":      brokenJSON(`{"emails":{"` + canary + `":` + canary + `}}`),
+		"number in JSON":  brokenJSON(`{"phones":[` + canary + `]}`),
 		"strict type":     broken("created_at", canary+"x"),
 		"SQL": func(kyc.Tx) error {
 			_, err := s.writer.q.exec(`SELECT ? FROM nowhere`, canary)
@@ -123,7 +137,7 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 		},
 		"scan": func(kyc.Tx) error {
 			var n int
-			_, err := s.writer.q.value(untimed, &n, `SELECT name || 'x' FROM persons WHERE partner_id = ?`, acme)
+			_, err := s.writer.q.value(untimed, &n, `SELECT partner_id || ? FROM persons WHERE partner_id = ?`, canary, acme)
 			return failure(t.Context(), "store.test", err)
 		},
 	} {
@@ -147,7 +161,7 @@ func TestOpenRefusesAForeignFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kycgate.db")
 	writeFile(t, path, strings.Repeat("this is no database ", 100), 0o600)
-	if s, err := Open(t.Context(), Options{Path: path}); err == nil {
+	if s, err := Open(t.Context(), Options{Path: path, Keys: testKeys}); err == nil {
 		s.Close()
 		t.Error("opened")
 	}

@@ -69,7 +69,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kycgate.db")
 	s := openAt(t, path)
-	_, err := Open(t.Context(), Options{Path: path})
+	_, err := Open(t.Context(), Options{Path: path, Keys: testKeys})
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("got %v, want who to stop", err)
 	}

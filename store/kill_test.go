@@ -27,13 +27,14 @@ const killRounds = 20
 func TestKilledProcessLosesNothing(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kycgate.db")
+	keys := createKeys(t, path+".keys")
 	acknowledged := make(map[kyc.PersonID]bool)
 	for range killRounds {
 		for _, id := range runAndKill(t, path, time.Duration(5+rand.IntN(300))*time.Millisecond) {
 			acknowledged[id] = true
 		}
 	}
-	s := openAt(t, path)
+	s := openWith(t, path, keys)
 	for id := range acknowledged {
 		counts, err := s.CountRegistrations(t.Context(), acme, []kyc.PersonID{id})
 		if err != nil {
@@ -62,7 +63,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 func runAndKill(t *testing.T, path string, after time.Duration) (acknowledged []kyc.PersonID) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killedHelper+"="+path)
+	cmd.Env = append(os.Environ(), killedHelper+"="+path, keysHelper+"="+path+".keys")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -92,7 +93,7 @@ func runAndKill(t *testing.T, path string, after time.Duration) (acknowledged []
 
 func writeUntilKilled(path string) {
 	ctx := context.Background()
-	s, err := Open(ctx, Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	s, err := Open(ctx, Options{Path: path, Keys: testKeys, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		_, _, err = s.Migrate(ctx)
 	}

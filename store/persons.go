@@ -13,30 +13,40 @@ type source interface {
 }
 
 // reader implements kyc.Reader, once for both.
-type reader struct{ source }
+type reader struct {
+	source
+	crypt *crypt
+}
 
-const personColumns = `partner_id, id, document_number, name, birthdate, emails, phones, address, gender, nationality, monthly_income,
-	occupation, mother_name, father_name, face_recognition_id, session_id, ip_address, device_fingerprint, source_kyc, kyc_status,
-	kyc_provider_status, kyc_reason, kyc_decided_by, kyc_decided_at, kyc_analyses, latest_analysis_id, created_at, updated_at, version`
+// personColumns are what personRow reads. Every statement joins the key that opens a row; CROSS keeps SQLite from beginning with
+// the keys.
+const (
+	personColumns = `p.partner_id, p.id, p.document_index, p.sealed_profile, p.source_kyc, p.kyc_status, p.kyc_provider_status, p.kyc_reason,
+	p.kyc_decided_by, p.kyc_decided_at, p.kyc_analyses, p.latest_analysis_id, p.created_at, p.updated_at, p.version, ` + keyColumns
+	// externalIDField is the field of a blind index over external ids.
+	externalIDField = "external_id"
+)
 
 // PersonByID implements [kyc.Reader].
 func (r reader) PersonByID(ctx context.Context, partner kyc.PartnerID, id kyc.PersonID) (*kyc.Person, error) {
 	return r.person(ctx, "store.person_by_id",
-		`SELECT `+personColumns+` FROM persons WHERE partner_id = ? AND id = ?`, partner, id)
+		`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+		WHERE p.partner_id = ? AND p.id = ?`, partner, id)
 }
 
 // PersonByDocument implements [kyc.Reader].
 func (r reader) PersonByDocument(ctx context.Context, partner kyc.PartnerID, document kyc.DocumentNumber) (*kyc.Person, error) {
 	return r.person(ctx, "store.person_by_document",
-		`SELECT `+personColumns+` FROM persons WHERE partner_id = ? AND document_number = ?`, partner, document.Reveal())
+		`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+		WHERE p.partner_id = ? AND p.document_index = ?`, partner, r.crypt.index(partner, documentField, document.Reveal()))
 }
 
 // PersonByExternalID implements [kyc.Reader].
 func (r reader) PersonByExternalID(ctx context.Context, partner kyc.PartnerID, externalID string) (*kyc.Person, error) {
 	return r.person(ctx, "store.person_by_external_id",
-		`SELECT `+personColumns+` FROM persons
-		WHERE partner_id = ? AND id = (SELECT person_id FROM external_ids WHERE partner_id = ? AND external_id = ?)`,
-		partner, partner, externalID)
+		`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+		WHERE p.partner_id = ? AND p.id = (SELECT person_id FROM external_ids WHERE partner_id = ? AND external_index = ?)`,
+		partner, partner, r.crypt.index(partner, externalIDField, externalID))
 }
 
 func (r reader) person(ctx context.Context, op, query string, args ...any) (person *kyc.Person, err error) {
@@ -44,7 +54,7 @@ func (r reader) person(ctx context.Context, op, query string, args ...any) (pers
 		var row personRow
 		found, err := q.get(&row, query, args...)
 		if found {
-			person = row.person()
+			person, err = row.person(r.crypt, q)
 		}
 		return err
 	})
@@ -53,13 +63,14 @@ func (r reader) person(ctx context.Context, op, query string, args ...any) (pers
 
 // Persons implements [kyc.Reader].
 func (r reader) Persons(ctx context.Context, partner kyc.PartnerID, filter kyc.PersonFilter, page kyc.Page) (rows []*kyc.Person, more bool, err error) {
-	query, args := filtered(`SELECT `+personColumns+` FROM persons WHERE partner_id = ? AND version > 0`, partner, filter)
+	query, args := filtered(`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+		WHERE p.partner_id = ? AND p.version > 0`, partner, filter)
 	if page.After != "" {
-		query += ` AND id < ?`
+		query += ` AND p.id < ?`
 		args = append(args, page.After)
 	}
 	first := max(page.First, 0) // SQLite takes a negative limit for none
-	query += ` ORDER BY id DESC LIMIT ?`
+	query += ` ORDER BY p.id DESC LIMIT ?`
 	args = append(args, first+1)
 
 	err = r.use(ctx, "store.persons", func(ctx context.Context, q *session) error {
@@ -69,7 +80,11 @@ func (r reader) Persons(ctx context.Context, partner kyc.PartnerID, filter kyc.P
 		}
 		more = len(found) > first
 		for i := range found[:min(first, len(found))] {
-			rows = append(rows, found[i].person())
+			person, err := found[i].person(r.crypt, q)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, person)
 		}
 		return nil
 	})
@@ -78,7 +93,7 @@ func (r reader) Persons(ctx context.Context, partner kyc.PartnerID, filter kyc.P
 
 // CountPersons implements [kyc.Reader].
 func (r reader) CountPersons(ctx context.Context, partner kyc.PartnerID, filter kyc.PersonFilter) (n int, err error) {
-	query, args := filtered(`SELECT count(*) FROM persons WHERE partner_id = ? AND version > 0`, partner, filter)
+	query, args := filtered(`SELECT count(*) FROM persons p WHERE p.partner_id = ? AND p.version > 0`, partner, filter)
 	err = r.use(ctx, "store.count_persons", func(ctx context.Context, q *session) error {
 		_, err := q.value(ctx, &n, query, args...)
 		return err
@@ -89,15 +104,15 @@ func (r reader) CountPersons(ctx context.Context, partner kyc.PartnerID, filter 
 func filtered(query string, partner kyc.PartnerID, f kyc.PersonFilter) (string, []any) {
 	args := []any{partner}
 	if f.KycStatus != nil {
-		query += ` AND kyc_status = ?`
+		query += ` AND p.kyc_status = ?`
 		args = append(args, *f.KycStatus)
 	}
 	if f.CreatedAfter != nil {
-		query += ` AND created_at > ?`
+		query += ` AND p.created_at > ?`
 		args = append(args, newMicros(*f.CreatedAfter))
 	}
 	if f.CreatedBefore != nil {
-		query += ` AND created_at < ?`
+		query += ` AND p.created_at < ?`
 		args = append(args, newMicros(*f.CreatedBefore))
 	}
 	return query, args
@@ -107,27 +122,47 @@ func filtered(query string, partner kyc.PartnerID, f kyc.PersonFilter) (string, 
 func (r reader) ExternalIDs(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID][]kyc.ExternalID, error) {
 	ids := make(map[kyc.PersonID][]kyc.ExternalID, len(persons))
 	err := r.forEach(ctx, "store.external_ids", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
-		query, args, err := listed(`SELECT person_id, external_id, mapped_at FROM external_ids
-			WHERE partner_id = ? AND person_id IN (?) ORDER BY person_id, mapped_at, seq`, some, []any{partner}, nil)
+		query, args, err := listed(`SELECT e.person_id, e.external_index, e.sealed_value, e.mapped_at, `+keyColumns+`
+			FROM external_ids e CROSS JOIN data_keys k ON k.partner_id = e.partner_id AND k.owner = e.person_id
+			WHERE e.partner_id = ? AND e.person_id IN (?) ORDER BY e.person_id, e.mapped_at, e.seq`, some, []any{partner}, nil)
 		if err != nil {
 			return err
 		}
-		var found []struct {
-			PersonID   string `db:"person_id"`
-			ExternalID string `db:"external_id"`
-			MappedAt   micros `db:"mapped_at"`
-		}
+		var found []externalIDRow
 		if err := q.all(ctx, &found, query, args...); err != nil {
 			return err
 		}
-		for _, f := range found {
+		var k *dataKey
+		for i := range found {
+			f := &found[i]
+			if k == nil || k.owner != f.PersonID {
+				if k, err = r.crypt.open(q, partner, f.PersonID, f.wrappedKey); err != nil {
+					return err
+				}
+			}
+			value, err := k.unseal("external_ids", "value", rowOf(f.ExternalIndex), f.SealedValue)
+			if err != nil {
+				return err
+			}
 			person := kyc.PersonID(f.PersonID)
-			ids[person] = append(ids[person], kyc.ExternalID{Value: f.ExternalID, MappedAt: f.MappedAt.time()})
+			ids[person] = append(ids[person], kyc.ExternalID{Value: string(value), MappedAt: f.MappedAt.time()})
 		}
 		return nil
 	})
 	return ids, err
 }
+
+// externalIDRow is a row of external_ids, with the key that opens it.
+type externalIDRow struct {
+	PersonID      string `db:"person_id"`
+	ExternalIndex []byte `db:"external_index"`
+	SealedValue   []byte `db:"sealed_value"`
+	MappedAt      micros `db:"mapped_at"`
+	wrappedKey
+}
+
+// rowOf names a row by its blind index, where it has no other name.
+func rowOf(index []byte) string { return string(index) }
 
 // forEach asks for many persons on one connection, a list of bounded length at a time. It asks for nobody twice.
 func (r reader) forEach(ctx context.Context, op string, persons []kyc.PersonID, f func(context.Context, *session, []kyc.PersonID) error) error {
@@ -148,44 +183,58 @@ func (r reader) forEach(ctx context.Context, op string, persons []kyc.PersonID, 
 // InsertPerson implements [kyc.Tx].
 func (t *tx) InsertPerson(ctx context.Context, p *kyc.Person) error {
 	return t.use(ctx, "store.insert_person", func(_ context.Context, q *session) error {
-		_, err := q.execRow(`INSERT INTO persons (`+personColumns+`) VALUES (
-			:partner_id, :id, :document_number, :name, :birthdate, :emails, :phones, :address, :gender, :nationality, :monthly_income,
-			:occupation, :mother_name, :father_name, :face_recognition_id, :session_id, :ip_address, :device_fingerprint, :source_kyc, :kyc_status,
-			:kyc_provider_status, :kyc_reason, :kyc_decided_by, :kyc_decided_at, :kyc_analyses, :latest_analysis_id, :created_at, :updated_at, :version)`,
-			newPersonRow(p))
+		row, err := t.personRow(q, p)
+		if err != nil {
+			return err
+		}
+		_, err = q.execRow(`INSERT INTO persons (partner_id, id, document_index, sealed_profile, source_kyc, kyc_status, kyc_provider_status, kyc_reason,
+			kyc_decided_by, kyc_decided_at, kyc_analyses, latest_analysis_id, created_at, updated_at, version)
+			VALUES (:partner_id, :id, :document_index, :sealed_profile, :source_kyc, :kyc_status, :kyc_provider_status, :kyc_reason,
+			:kyc_decided_by, :kyc_decided_at, :kyc_analyses, :latest_analysis_id, :created_at, :updated_at, :version)`, row)
 		return err
 	})
 }
 
-// UpdatePerson implements [kyc.Tx]. Updating a person who is not there is our mistake and fails.
+// UpdatePerson implements [kyc.Tx]. Updating a person who is not there, or into one with another document, is our mistake and fails.
 func (t *tx) UpdatePerson(ctx context.Context, p *kyc.Person) error {
 	return t.use(ctx, "store.update_person", func(_ context.Context, q *session) error {
-		return mustChange(q.execRow(`UPDATE persons SET
-			name = :name, birthdate = :birthdate, emails = :emails, phones = :phones, address = :address, gender = :gender,
-			nationality = :nationality, monthly_income = :monthly_income, occupation = :occupation, mother_name = :mother_name,
-			father_name = :father_name, face_recognition_id = :face_recognition_id, session_id = :session_id, ip_address = :ip_address,
-			device_fingerprint = :device_fingerprint, source_kyc = :source_kyc, kyc_status = :kyc_status,
+		row, err := t.personRow(q, p)
+		if err != nil {
+			return err
+		}
+		return mustChange(q.execRow(`UPDATE persons SET sealed_profile = :sealed_profile, source_kyc = :source_kyc, kyc_status = :kyc_status,
 			kyc_provider_status = :kyc_provider_status, kyc_reason = :kyc_reason, kyc_decided_by = :kyc_decided_by,
 			kyc_decided_at = :kyc_decided_at, kyc_analyses = :kyc_analyses, latest_analysis_id = :latest_analysis_id,
 			updated_at = :updated_at, version = :version
-			WHERE partner_id = :partner_id AND id = :id`, newPersonRow(p)))
+			WHERE partner_id = :partner_id AND id = :id AND document_index IS :document_index`, row))
 	})
 }
 
-// DeletePerson implements [kyc.Tx]. The foreign keys take external ids, registrations and analyses along.
+// DeletePerson implements [kyc.Tx]. The foreign keys take external ids, registrations and analyses along; the data key goes too.
 func (t *tx) DeletePerson(ctx context.Context, partner kyc.PartnerID, id kyc.PersonID) error {
 	return t.use(ctx, "store.delete_person", func(_ context.Context, q *session) error {
-		_, err := q.exec(`DELETE FROM persons WHERE partner_id = ? AND id = ?`, partner, id)
-		return err
+		if _, err := q.exec(`DELETE FROM persons WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
+			return err
+		}
+		return t.dropKey(q, partner, string(id))
 	})
 }
 
 // MapExternalID implements [kyc.Tx].
 func (t *tx) MapExternalID(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, e kyc.ExternalID) error {
 	return t.use(ctx, "store.map_external_id", func(_ context.Context, q *session) error {
-		_, err := q.exec(`INSERT INTO external_ids (partner_id, external_id, person_id, mapped_at, seq) VALUES (?, ?, ?, ?,
+		k, err := t.keyFor(q, partner, string(person))
+		if err != nil {
+			return err
+		}
+		index := t.crypt.index(partner, externalIDField, e.Value)
+		sealed, err := k.seal("external_ids", "value", rowOf(index), []byte(e.Value))
+		if err != nil {
+			return err
+		}
+		_, err = q.exec(`INSERT INTO external_ids (partner_id, external_index, person_id, sealed_value, mapped_at, seq) VALUES (?, ?, ?, ?, ?,
 			(SELECT coalesce(max(seq), 0) + 1 FROM external_ids WHERE partner_id = ? AND person_id = ?))`,
-			partner, e.Value, person, newMicros(e.MappedAt), partner, person)
+			partner, index, person, sealed, newMicros(e.MappedAt), partner, person)
 		return err
 	})
 }
@@ -193,7 +242,8 @@ func (t *tx) MapExternalID(ctx context.Context, partner kyc.PartnerID, person ky
 // UnmapExternalID implements [kyc.Tx].
 func (t *tx) UnmapExternalID(ctx context.Context, partner kyc.PartnerID, externalID string) error {
 	return t.use(ctx, "store.unmap_external_id", func(_ context.Context, q *session) error {
-		_, err := q.exec(`DELETE FROM external_ids WHERE partner_id = ? AND external_id = ?`, partner, externalID)
+		_, err := q.exec(`DELETE FROM external_ids WHERE partner_id = ? AND external_index = ?`,
+			partner, t.crypt.index(partner, externalIDField, externalID))
 		return err
 	})
 }

@@ -19,8 +19,9 @@ func (r reader) Registrations(ctx context.Context, partner kyc.PartnerID, person
 			WITH page AS (
 				SELECT person_id, id, row_number() OVER (PARTITION BY person_id ORDER BY id DESC) AS n
 				FROM registrations WHERE partner_id = ? AND person_id IN (?) AND outcome <> '' AND id < ?)
-			SELECT r.person_id, r.id, r.partner_id, r.external_id, r.received_at, r.payload, r.outcome
+			SELECT r.person_id, r.id, r.partner_id, r.received_at, r.sealed_external_id, r.sealed_payload, r.outcome, `+keyColumns+`
 			FROM page CROSS JOIN registrations r ON r.person_id = page.person_id AND r.id = page.id
+			CROSS JOIN data_keys k ON k.partner_id = r.partner_id AND k.owner = r.person_id
 			WHERE page.n <= ? ORDER BY page.person_id, page.n`,
 			some, []any{partner}, []any{after, max(page.First, 0) + 1})
 		if err != nil {
@@ -31,8 +32,11 @@ func (r reader) Registrations(ctx context.Context, partner kyc.PartnerID, person
 			return err
 		}
 		for i := range found {
-			person := kyc.PersonID(found[i].PersonID)
-			registrations[person] = append(registrations[person], found[i].registration())
+			one, err := found[i].registration(r.crypt, q)
+			if err != nil {
+				return err
+			}
+			registrations[one.PersonID] = append(registrations[one.PersonID], one)
 		}
 		return nil
 	})
@@ -70,11 +74,11 @@ func (r reader) CountRegistrations(ctx context.Context, partner kyc.PartnerID, p
 func (r reader) Registration(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, id kyc.RegistrationID) (registration *kyc.Registration, err error) {
 	err = r.use(ctx, "store.registration", func(_ context.Context, q *session) error {
 		var row registrationRow
-		found, err := q.get(&row, `SELECT person_id, id, partner_id, external_id, received_at, payload, profile, outcome FROM registrations
-			WHERE partner_id = ? AND person_id = ? AND id = ?`, partner, person, id)
+		found, err := q.get(&row, `SELECT r.person_id, r.id, r.partner_id, r.received_at, r.sealed_external_id, r.sealed_payload, r.sealed_profile,
+			r.outcome, `+keyColumns+` FROM registrations r CROSS JOIN data_keys k ON k.partner_id = r.partner_id AND k.owner = r.person_id
+			WHERE r.partner_id = ? AND r.person_id = ? AND r.id = ?`, partner, person, id)
 		if found {
-			registration = row.registration()
-			registration.Profile = row.Profile.V.profile()
+			registration, err = row.registration(r.crypt, q)
 		}
 		return err
 	})
@@ -84,8 +88,12 @@ func (r reader) Registration(ctx context.Context, partner kyc.PartnerID, person 
 // InsertRegistration implements [kyc.Tx].
 func (t *tx) InsertRegistration(ctx context.Context, r *kyc.Registration) error {
 	return t.use(ctx, "store.insert_registration", func(_ context.Context, q *session) error {
-		_, err := q.execRow(`INSERT INTO registrations (person_id, id, partner_id, external_id, received_at, payload, profile, outcome)
-			VALUES (:person_id, :id, :partner_id, :external_id, :received_at, :payload, :profile, :outcome)`, newRegistrationRow(r))
+		row, err := t.registrationRow(q, r)
+		if err != nil {
+			return err
+		}
+		_, err = q.execRow(`INSERT INTO registrations (person_id, id, partner_id, external_index, received_at, sealed_external_id, sealed_payload, sealed_profile, outcome)
+			VALUES (:person_id, :id, :partner_id, :external_index, :received_at, :sealed_external_id, :sealed_payload, :sealed_profile, :outcome)`, row)
 		return err
 	})
 }
@@ -111,15 +119,24 @@ func (r reader) AcceptedProfiles(ctx context.Context, partner kyc.PartnerID, per
 		before = afterAll
 	}
 	err = r.use(ctx, "store.accepted_profiles", func(ctx context.Context, q *session) error {
-		var found []struct {
-			Profile jsonText[profileRow] `db:"profile"`
+		var found []registrationRow
+		if err := q.all(ctx, &found, `SELECT r.id, r.sealed_profile, `+keyColumns+`
+			FROM registrations r CROSS JOIN data_keys k ON k.partner_id = r.partner_id AND k.owner = r.person_id
+			WHERE r.partner_id = ? AND r.person_id = ? AND r.outcome <> '' AND r.id < ? ORDER BY r.id`, partner, person, before); err != nil || len(found) == 0 {
+			return err
 		}
-		err := q.all(ctx, &found, `SELECT profile FROM registrations
-			WHERE partner_id = ? AND person_id = ? AND outcome <> '' AND id < ? ORDER BY id`, partner, person, before)
+		k, err := r.crypt.open(q, partner, string(person), found[0].wrappedKey)
+		if err != nil {
+			return err
+		}
 		for i := range found {
-			profiles = append(profiles, found[i].Profile.V.profile())
+			profile, err := found[i].profile(k)
+			if err != nil {
+				return err
+			}
+			profiles = append(profiles, profile)
 		}
-		return err
+		return nil
 	})
 	return profiles, err
 }
@@ -133,8 +150,8 @@ func (t *tx) RegistrationsLeft(ctx context.Context, partner kyc.PartnerID, perso
 		}
 		_, err := q.get(&left, `SELECT
 			EXISTS (SELECT 1 FROM registrations WHERE partner_id = ? AND person_id = ?) AS any_left,
-			EXISTS (SELECT 1 FROM registrations WHERE partner_id = ? AND person_id = ? AND external_id = ?) AS with_id`,
-			partner, person, partner, person, externalID)
+			EXISTS (SELECT 1 FROM registrations WHERE partner_id = ? AND person_id = ? AND external_index = ?) AS with_id`,
+			partner, person, partner, person, t.crypt.indexOf(partner, externalIDField, externalID))
 		any, withID = left.Any, left.WithID
 		return err
 	})

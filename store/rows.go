@@ -1,9 +1,6 @@
 package store
 
 import (
-	"database/sql/driver"
-	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/kycgate/kycgate/kyc"
@@ -12,25 +9,25 @@ import (
 // The structs of this file are the only place where personal values are plain strings on their way between
 // package kyc and the database. They are never logged and never leave the package.
 
-// profileRow is a kyc.Profile twice over: as columns of persons and as the JSON document of a registration. The
-// types of package kyc cannot serve here: they redact themselves in JSON.
+// profileRow is a kyc.Profile as the JSON document that is sealed in persons and in registrations. The types of package kyc
+// cannot serve here: they redact themselves in JSON.
 type profileRow struct {
-	DocumentNumber    *string            `db:"document_number" json:"document_number,omitempty"`
-	Name              string             `db:"name" json:"name"`
-	Birthdate         string             `db:"birthdate" json:"birthdate"`
-	Emails            jsonText[[]string] `db:"emails" json:"emails"`
-	Phones            jsonText[[]phone]  `db:"phones" json:"phones"`
-	Address           jsonText[address]  `db:"address" json:"address"`
-	Gender            *string            `db:"gender" json:"gender,omitempty"`
-	Nationality       *string            `db:"nationality" json:"nationality,omitempty"`
-	MonthlyIncome     *int64             `db:"monthly_income" json:"monthly_income,omitempty"`
-	Occupation        *string            `db:"occupation" json:"occupation,omitempty"`
-	MotherName        *string            `db:"mother_name" json:"mother_name,omitempty"`
-	FatherName        *string            `db:"father_name" json:"father_name,omitempty"`
-	FaceRecognitionID *string            `db:"face_recognition_id" json:"face_recognition_id,omitempty"`
-	SessionID         *string            `db:"session_id" json:"session_id,omitempty"`
-	IPAddress         *string            `db:"ip_address" json:"ip_address,omitempty"`
-	DeviceFingerprint *string            `db:"device_fingerprint" json:"device_fingerprint,omitempty"`
+	DocumentNumber    *string  `json:"document_number,omitempty"`
+	Name              string   `json:"name"`
+	Birthdate         string   `json:"birthdate"`
+	Emails            []string `json:"emails"`
+	Phones            []phone  `json:"phones"`
+	Address           address  `json:"address"`
+	Gender            *string  `json:"gender,omitempty"`
+	Nationality       *string  `json:"nationality,omitempty"`
+	MonthlyIncome     *int64   `json:"monthly_income,omitempty"`
+	Occupation        *string  `json:"occupation,omitempty"`
+	MotherName        *string  `json:"mother_name,omitempty"`
+	FatherName        *string  `json:"father_name,omitempty"`
+	FaceRecognitionID *string  `json:"face_recognition_id,omitempty"`
+	SessionID         *string  `json:"session_id,omitempty"`
+	IPAddress         *string  `json:"ip_address,omitempty"`
+	DeviceFingerprint *string  `json:"device_fingerprint,omitempty"`
 }
 
 type phone struct {
@@ -53,9 +50,9 @@ func newProfileRow(p *kyc.Profile) profileRow {
 	r := profileRow{
 		Name:      p.Name.Reveal(),
 		Birthdate: p.Birthdate.Reveal(),
-		Emails:    jsonText[[]string]{make([]string, len(p.Emails))},
-		Phones:    jsonText[[]phone]{make([]phone, len(p.Phones))},
-		Address: jsonText[address]{address{
+		Emails:    make([]string, len(p.Emails)),
+		Phones:    make([]phone, len(p.Phones)),
+		Address: address{
 			Street:       p.Address.Street.Reveal(),
 			Number:       revealed(p.Address.Number),
 			Complement:   revealed(p.Address.Complement),
@@ -64,7 +61,7 @@ func newProfileRow(p *kyc.Profile) profileRow {
 			State:        p.Address.State,
 			PostalCode:   p.Address.PostalCode.Reveal(),
 			Country:      p.Address.Country,
-		}},
+		},
 		Gender:            (*string)(p.Gender),
 		Nationality:       p.Nationality,
 		Occupation:        revealed(p.Occupation),
@@ -84,10 +81,10 @@ func newProfileRow(p *kyc.Profile) profileRow {
 		r.MonthlyIncome = &income
 	}
 	for i, e := range p.Emails {
-		r.Emails.V[i] = e.Address.Reveal()
+		r.Emails[i] = e.Address.Reveal()
 	}
 	for i, ph := range p.Phones {
-		r.Phones.V[i] = phone{Number: ph.Number.Reveal(), Type: (*string)(ph.Type)}
+		r.Phones[i] = phone{Number: ph.Number.Reveal(), Type: (*string)(ph.Type)}
 	}
 	return r
 }
@@ -97,14 +94,14 @@ func (r *profileRow) profile() kyc.Profile {
 		Name:      kyc.NewName(r.Name),
 		Birthdate: kyc.NewDate(r.Birthdate),
 		Address: kyc.Address{
-			Street:       kyc.NewPersonalText(r.Address.V.Street),
-			Number:       wrapped(r.Address.V.Number, kyc.NewPersonalText),
-			Complement:   wrapped(r.Address.V.Complement, kyc.NewPersonalText),
-			Neighborhood: wrapped(r.Address.V.Neighborhood, kyc.NewPersonalText),
-			City:         r.Address.V.City,
-			State:        r.Address.V.State,
-			PostalCode:   kyc.NewPersonalText(r.Address.V.PostalCode),
-			Country:      r.Address.V.Country,
+			Street:       kyc.NewPersonalText(r.Address.Street),
+			Number:       wrapped(r.Address.Number, kyc.NewPersonalText),
+			Complement:   wrapped(r.Address.Complement, kyc.NewPersonalText),
+			Neighborhood: wrapped(r.Address.Neighborhood, kyc.NewPersonalText),
+			City:         r.Address.City,
+			State:        r.Address.State,
+			PostalCode:   kyc.NewPersonalText(r.Address.PostalCode),
+			Country:      r.Address.Country,
 		},
 		Gender:            (*kyc.Gender)(r.Gender),
 		Nationality:       r.Nationality,
@@ -120,20 +117,22 @@ func (r *profileRow) profile() kyc.Profile {
 	if r.DocumentNumber != nil {
 		p.DocumentNumber = kyc.NewDocumentNumber(*r.DocumentNumber)
 	}
-	for _, e := range r.Emails.V {
+	for _, e := range r.Emails {
 		p.Emails = append(p.Emails, kyc.Email{Address: kyc.NewEmailAddress(e)})
 	}
-	for _, ph := range r.Phones.V {
+	for _, ph := range r.Phones {
 		p.Phones = append(p.Phones, kyc.Phone{Number: kyc.NewPhoneNumber(ph.Number), Type: (*kyc.PhoneType)(ph.Type)})
 	}
 	return p
 }
 
-// personRow is a row of persons.
+// personRow is a row of persons, with the key that opens it.
 type personRow struct {
 	PartnerID string `db:"partner_id"`
 	ID        string `db:"id"`
-	profileRow
+	wrappedKey
+	DocumentIndex  []byte  `db:"document_index"`
+	SealedProfile  []byte  `db:"sealed_profile"`
 	SourceKyc      string  `db:"source_kyc"`
 	KycStatus      string  `db:"kyc_status"`
 	ProviderStatus *string `db:"kyc_provider_status"`
@@ -147,19 +146,39 @@ type personRow struct {
 	Version        int     `db:"version"`
 }
 
-func newPersonRow(p *kyc.Person) personRow {
-	return personRow{
-		PartnerID: string(p.PartnerID), ID: string(p.ID), profileRow: newProfileRow(&p.Profile),
+// documentField is the field of a blind index over document numbers.
+const documentField = "document_number"
+
+func (t *tx) personRow(q *session, p *kyc.Person) (personRow, error) {
+	r := personRow{
+		PartnerID: string(p.PartnerID), ID: string(p.ID),
 		SourceKyc: string(p.SourceKyc), KycStatus: string(p.Kyc.Status), ProviderStatus: p.Kyc.ProviderStatus, Reason: p.Kyc.Reason,
 		DecidedBy: (*string)(p.Kyc.DecidedBy), DecidedAt: maybeMicros(p.Kyc.DecidedAt), Analyses: p.Kyc.Analyses,
 		LatestAnalysis: string(p.LatestAnalysis),
 		CreatedAt:      newMicros(p.CreatedAt), UpdatedAt: newMicros(p.UpdatedAt), Version: p.Version,
 	}
+	if !p.DocumentNumber.Empty() {
+		r.DocumentIndex = t.crypt.index(p.PartnerID, documentField, p.DocumentNumber.Reveal())
+	}
+	k, err := t.keyFor(q, p.PartnerID, string(p.ID))
+	if err != nil {
+		return r, err
+	}
+	r.SealedProfile, err = k.sealJSON("persons", "profile", r.ID, newProfileRow(&p.Profile))
+	return r, err
 }
 
-func (r *personRow) person() *kyc.Person {
+func (r *personRow) person(c *crypt, q *session) (*kyc.Person, error) {
+	k, err := c.open(q, kyc.PartnerID(r.PartnerID), r.ID, r.wrappedKey)
+	if err != nil {
+		return nil, err
+	}
+	var profile profileRow
+	if err := k.unsealJSON("persons", "profile", r.ID, r.SealedProfile, &profile); err != nil {
+		return nil, err
+	}
 	return &kyc.Person{
-		PartnerID: kyc.PartnerID(r.PartnerID), ID: kyc.PersonID(r.ID), Profile: r.profile(),
+		PartnerID: kyc.PartnerID(r.PartnerID), ID: kyc.PersonID(r.ID), Profile: profile.profile(),
 		SourceKyc: kyc.SourceKyc(r.SourceKyc),
 		Kyc: kyc.KycReview{
 			Status: kyc.KycStatus(r.KycStatus), ProviderStatus: r.ProviderStatus, Reason: r.Reason,
@@ -167,33 +186,81 @@ func (r *personRow) person() *kyc.Person {
 		},
 		LatestAnalysis: kyc.AnalysisID(r.LatestAnalysis),
 		CreatedAt:      r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(), Version: r.Version,
-	}
+	}, nil
 }
 
-// registrationRow is a row of registrations. Lists leave Profile out.
+// registrationRow is a row of registrations, with the key that opens it. Lists leave the profile out.
 type registrationRow struct {
-	PersonID   string               `db:"person_id"`
-	ID         string               `db:"id"`
-	PartnerID  string               `db:"partner_id"`
-	ExternalID *string              `db:"external_id"`
-	ReceivedAt micros               `db:"received_at"`
-	Payload    string               `db:"payload"`
-	Profile    jsonText[profileRow] `db:"profile"`
-	Outcome    string               `db:"outcome"`
+	PersonID  string `db:"person_id"`
+	ID        string `db:"id"`
+	PartnerID string `db:"partner_id"`
+	wrappedKey
+	ExternalIndex    []byte `db:"external_index"`
+	ReceivedAt       micros `db:"received_at"`
+	SealedExternalID []byte `db:"sealed_external_id"`
+	SealedPayload    []byte `db:"sealed_payload"`
+	SealedProfile    []byte `db:"sealed_profile"`
+	Outcome          string `db:"outcome"`
 }
 
-func newRegistrationRow(r *kyc.Registration) registrationRow {
-	return registrationRow{
-		PersonID: string(r.PersonID), ID: string(r.ID), PartnerID: string(r.PartnerID), ExternalID: r.ExternalID,
-		ReceivedAt: newMicros(r.ReceivedAt), Payload: string(r.Payload), Profile: jsonText[profileRow]{newProfileRow(&r.Profile)}, Outcome: string(r.Outcome),
+func (t *tx) registrationRow(q *session, r *kyc.Registration) (row registrationRow, err error) {
+	row = registrationRow{
+		PersonID: string(r.PersonID), ID: string(r.ID), PartnerID: string(r.PartnerID),
+		ExternalIndex: t.crypt.indexOf(r.PartnerID, externalIDField, r.ExternalID),
+		ReceivedAt:    newMicros(r.ReceivedAt), Outcome: string(r.Outcome),
 	}
+	k, err := t.keyFor(q, r.PartnerID, string(r.PersonID))
+	if err != nil {
+		return row, err
+	}
+	if r.ExternalID != nil {
+		if row.SealedExternalID, err = k.seal("registrations", "external_id", row.ID, []byte(*r.ExternalID)); err != nil {
+			return row, err
+		}
+	}
+	if row.SealedPayload, err = k.seal("registrations", "payload", row.ID, r.Payload); err != nil {
+		return row, err
+	}
+	row.SealedProfile, err = k.sealJSON("registrations", "profile", row.ID, newProfileRow(&r.Profile))
+	return row, err
 }
 
-func (r *registrationRow) registration() *kyc.Registration {
-	return &kyc.Registration{
-		PersonID: kyc.PersonID(r.PersonID), ID: kyc.RegistrationID(r.ID), PartnerID: kyc.PartnerID(r.PartnerID), ExternalID: r.ExternalID,
-		ReceivedAt: r.ReceivedAt.time(), Payload: kyc.JSON(r.Payload), Outcome: kyc.RegistrationOutcome(r.Outcome),
+// registration opens a row. Without a sealed profile, as in lists, Profile stays empty.
+func (r *registrationRow) registration(c *crypt, q *session) (*kyc.Registration, error) {
+	k, err := c.open(q, kyc.PartnerID(r.PartnerID), r.PersonID, r.wrappedKey)
+	if err != nil {
+		return nil, err
 	}
+	out := &kyc.Registration{
+		PersonID: kyc.PersonID(r.PersonID), ID: kyc.RegistrationID(r.ID), PartnerID: kyc.PartnerID(r.PartnerID),
+		ReceivedAt: r.ReceivedAt.time(), Outcome: kyc.RegistrationOutcome(r.Outcome),
+	}
+	if r.SealedExternalID != nil {
+		id, err := k.unseal("registrations", "external_id", r.ID, r.SealedExternalID)
+		if err != nil {
+			return nil, err
+		}
+		out.ExternalID = new(string(id))
+	}
+	payload, err := k.unseal("registrations", "payload", r.ID, r.SealedPayload)
+	if err != nil {
+		return nil, err
+	}
+	out.Payload = payload
+	if r.SealedProfile != nil {
+		if out.Profile, err = r.profile(k); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r *registrationRow) profile(k *dataKey) (kyc.Profile, error) {
+	var profile profileRow
+	if err := k.unsealJSON("registrations", "profile", r.ID, r.SealedProfile, &profile); err != nil {
+		return kyc.Profile{}, err
+	}
+	return profile.profile(), nil
 }
 
 // analysisRow is a row of analyses.
@@ -234,6 +301,30 @@ func (r *analysisRow) analysis() *kyc.Analysis {
 	}
 }
 
+// callRow is a row of provider_calls.
+type callRow struct {
+	PartnerID string  `db:"partner_id"`
+	Provider  string  `db:"provider"`
+	Operation string  `db:"operation"`
+	Reference string  `db:"reference"`
+	Number    int     `db:"number"`
+	StartedAt micros  `db:"started_at"`
+	Outcome   *string `db:"outcome"`
+	Code      string  `db:"code"`
+	EndedAt   *micros `db:"ended_at"`
+}
+
+func (r *callRow) call() kyc.Call {
+	c := kyc.Call{
+		PartnerID: kyc.PartnerID(r.PartnerID), Provider: r.Provider, Operation: r.Operation, Reference: r.Reference, Number: r.Number,
+		StartedAt: r.StartedAt.time(), Code: r.Code, EndedAt: r.EndedAt.maybeTime(),
+	}
+	if r.Outcome != nil {
+		c.Outcome = kyc.CallOutcome(*r.Outcome)
+	}
+	return c
+}
+
 // jobRow is a row of jobs.
 type jobRow struct {
 	ID        string `db:"id"`
@@ -265,26 +356,19 @@ func (r *jobRow) job() *kyc.Job {
 // idempotencyRow is a row of idempotency_keys.
 type idempotencyRow struct {
 	PartnerID    string `db:"partner_id"`
-	Key          string `db:"key"`
+	KeyIndex     []byte `db:"key_index"`
 	Mutation     string `db:"mutation"`
-	RequestHash  []byte `db:"request_hash"`
+	RequestIndex []byte `db:"request_index"`
 	PersonID     string `db:"person_id"`
-	Registration string `db:"registration_id"`
+	ObjectID     string `db:"object_id"`
 	AnalysisID   string `db:"analysis_id"`
 	CreatedAt    micros `db:"created_at"`
 }
 
-func newIdempotencyRow(a *kyc.IdempotentAnswer) idempotencyRow {
-	return idempotencyRow{
-		PartnerID: string(a.PartnerID), Key: a.Key, Mutation: a.Mutation, RequestHash: notNil(a.RequestHash),
-		PersonID: string(a.PersonID), Registration: string(a.Registration), AnalysisID: string(a.Analysis), CreatedAt: newMicros(a.CreatedAt),
-	}
-}
-
-func (r *idempotencyRow) answer() *kyc.IdempotentAnswer {
+func (r *idempotencyRow) answer(key string) *kyc.IdempotentAnswer {
 	return &kyc.IdempotentAnswer{
-		PartnerID: kyc.PartnerID(r.PartnerID), Key: r.Key, Mutation: r.Mutation, RequestHash: r.RequestHash,
-		PersonID: kyc.PersonID(r.PersonID), Registration: kyc.RegistrationID(r.Registration), Analysis: kyc.AnalysisID(r.AnalysisID), CreatedAt: r.CreatedAt.time(),
+		PartnerID: kyc.PartnerID(r.PartnerID), Key: key, Mutation: r.Mutation,
+		PersonID: kyc.PersonID(r.PersonID), ObjectID: r.ObjectID, Analysis: kyc.AnalysisID(r.AnalysisID), CreatedAt: r.CreatedAt.time(),
 	}
 }
 
@@ -311,25 +395,6 @@ func (m *micros) maybeTime() *time.Time {
 	return &t
 }
 
-// jsonText is a value kept as JSON in a TEXT column; inside another JSON document it is just the value.
-type jsonText[T any] struct{ V T }
-
-func (j jsonText[T]) Value() (driver.Value, error) {
-	b, err := json.Marshal(j.V)
-	return string(b), err
-}
-
-func (j *jsonText[T]) Scan(src any) error {
-	s, ok := src.(string)
-	if !ok {
-		return errors.New("not a text")
-	}
-	return json.Unmarshal([]byte(s), &j.V)
-}
-
-func (j jsonText[T]) MarshalJSON() ([]byte, error)  { return json.Marshal(j.V) }
-func (j *jsonText[T]) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &j.V) }
-
 func revealed[T interface{ Reveal() string }](v *T) *string {
 	if v == nil {
 		return nil
@@ -344,12 +409,4 @@ func wrapped[V, T any](v *V, wrap func(V) T) *T {
 	}
 	t := wrap(*v)
 	return &t
-}
-
-// notNil keeps an empty slice from becoming NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }

@@ -21,6 +21,8 @@ import (
 type Options struct {
 	// Path is the file. It and its folder are made when missing, for this user only.
 	Path string
+	// Keys are what personal data is encrypted with; required.
+	Keys Keys
 	// Registerer gets the metrics; nil keeps none.
 	Registerer prometheus.Registerer
 	// Logger is for the operator; nil is slog.Default.
@@ -38,6 +40,7 @@ type Store struct {
 	lock   *os.File
 	pool   *pool
 	writer *writer
+	crypt  *crypt
 	db     *sqlx.DB // the writer's
 
 	noRoom atomic.Int64 // when a write last failed for want of room; 0 after one that did not
@@ -51,7 +54,10 @@ var _ kyc.Store = (*Store)(nil)
 // Open opens the file and locks it for this process. [Store.Migrate] and then [Store.Recover] come next, before
 // anything else is asked.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{log: o.Logger, now: o.Now}
+	if o.Keys == nil {
+		return nil, errors.New("store: Options.Keys is required")
+	}
+	s := &Store{log: o.Logger, now: o.Now, crypt: newCrypt(o.Keys)}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -90,17 +96,25 @@ func (s *Store) connect(ctx context.Context, r prometheus.Registerer) (err error
 	if s.pool, err = newPool(ctx, pooled, readers, m); err != nil {
 		return err
 	}
-	s.reader = reader{s.pool}
-	s.writer = newWriter(q, s.log, m)
+	s.reader = reader{s.pool, s.crypt}
+	s.writer = newWriter(q, s.crypt, s.now, s.log, m)
 	return nil
 }
 
 // Write implements [kyc.Store].
 func (s *Store) Write(ctx context.Context, fn func(kyc.Tx) error) error {
-	err := s.writer.do(ctx, func(t *tx) error { return fn(t) })
+	var learned []learnedKey
+	err := s.writer.do(ctx, func(t *tx) error {
+		err := fn(t)
+		learned = t.learned
+		return err
+	})
 	switch {
 	case err == nil:
 		s.noRoom.Store(0)
+		for _, k := range learned {
+			s.crypt.learn(k.id, k.key)
+		}
 	case outOfRoom(err):
 		s.noRoom.Store(s.now().UnixNano())
 	}

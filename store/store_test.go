@@ -43,7 +43,12 @@ func open(t testing.TB) *Store {
 
 func openAt(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	return openWith(t, path, testKeys)
+}
+
+func openWith(t testing.TB, path string, keys Keys) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Options{Path: path, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +289,7 @@ func TestCloseCopiesTheLog(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "kycgate.db"), Registerer: registry})
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "kycgate.db"), Keys: testKeys, Registerer: registry})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,22 +24,27 @@ const (
 // writer owns the writing connection. Everything but do runs on its one goroutine.
 type writer struct {
 	q       *session
+	crypt   *crypt
+	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
 
 	queue  chan *write
+	upkeep chan *maintenance
 	stop   chan struct{} // closed to end the goroutine after what is queued
 	done   chan struct{} // closed when it has ended
 	failed chan struct{} // closed when the device failed
 	dead   bool          // the goroutine's own view of failed
 
+	scrubDue bool // the log must be emptied: it holds what was erased
+
 	commit func() error // a variable for the tests, where it fails
 }
 
-func newWriter(q *session, log *slog.Logger, m *metrics) *writer {
+func newWriter(q *session, c *crypt, now func() time.Time, log *slog.Logger, m *metrics) *writer {
 	w := &writer{
-		q: q, log: log, metrics: m,
-		queue: make(chan *write, maxGroup), stop: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
+		q: q, crypt: c, now: now, log: log, metrics: m,
+		queue: make(chan *write, maxGroup), upkeep: make(chan *maintenance), stop: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
 	w.commit = func() error {
 		_, err := q.exec(`COMMIT`)
@@ -116,6 +121,26 @@ func (w *writer) do(ctx context.Context, fn func(*tx) error) error {
 	return r.err
 }
 
+// between runs fn on the writer's goroutine while no transaction is open.
+func (w *writer) between(ctx context.Context, fn func() error) error {
+	m := &maintenance{fn: fn, done: make(chan error, 1)}
+	select {
+	case w.upkeep <- m:
+	case <-ctx.Done():
+		return failure(ctx, "store.maintenance", ctx.Err())
+	case <-w.failed:
+		return failure(ctx, "store.maintenance", errFailed)
+	case <-w.done:
+		return failure(ctx, "store.maintenance", errClosed)
+	}
+	return <-m.done
+}
+
+type maintenance struct {
+	fn   func() error
+	done chan error
+}
+
 func (w *writer) close() error {
 	close(w.stop)
 	<-w.done
@@ -135,6 +160,8 @@ func (w *writer) loop() {
 		select {
 		case r := <-w.queue:
 			w.group(r)
+		case m := <-w.upkeep:
+			m.done <- m.fn()
 		case <-w.stop:
 			select {
 			case r := <-w.queue:
@@ -200,7 +227,7 @@ func (g *group) run(r *write) {
 			return
 		}
 	}
-	t := newTx(g.q)
+	t := g.newTx()
 	err := errNoReturn
 	defer func() { g.settle(r, t, alone, err) }()
 	err = r.call(t, g.log)
@@ -344,19 +371,25 @@ func (r *write) finish(err error) {
 // The bulk is copied without waiting for readers. What a reader's snapshot kept back is copied by RESTART, which then waits for
 // those who still read from the log, a few milliseconds at most: without it the log grows for as long as anybody reads all the
 // time (60 MB in ten seconds of full load, and on). A long read only puts it off to the next time.
+//
+// After something was erased the log is cut to nothing as well (TRUNCATE), now or the next time that no reader is in the way.
 func (w *writer) checkpoint() {
-	waiting, err := w.runCheckpoint(`PRAGMA wal_checkpoint(NOOP)`)
-	if err == nil && waiting < checkpointFrames {
+	waiting, _, err := w.runCheckpoint(`PRAGMA wal_checkpoint(NOOP)`)
+	if err == nil && waiting < checkpointFrames && !w.scrubDue {
 		return
 	}
 	if err == nil {
-		_, err = w.runCheckpoint(`PRAGMA wal_checkpoint(PASSIVE)`)
+		_, _, err = w.runCheckpoint(`PRAGMA wal_checkpoint(PASSIVE)`)
 	}
 	if err == nil {
 		var ms int
 		_, err = w.q.value(untimed, &ms, `PRAGMA busy_timeout = 20`)
-		if err == nil {
-			_, err = w.runCheckpoint(`PRAGMA wal_checkpoint(RESTART)`)
+		switch {
+		case err != nil:
+		case w.scrubDue:
+			_, w.scrubDue, err = w.runCheckpoint(`PRAGMA wal_checkpoint(TRUNCATE)`)
+		default:
+			_, _, err = w.runCheckpoint(`PRAGMA wal_checkpoint(RESTART)`)
 		}
 		_, undone := w.q.value(untimed, &ms, `PRAGMA busy_timeout = 5000`)
 		err = errors.Join(err, undone)
@@ -370,15 +403,15 @@ func (w *writer) checkpoint() {
 	}
 }
 
-// runCheckpoint tells how many frames of the log have not been copied.
-func (w *writer) runCheckpoint(pragma string) (waiting int, err error) {
+// runCheckpoint tells how many frames of the log have not been copied, and whether somebody was in the way.
+func (w *writer) runCheckpoint(pragma string) (waiting int, busy bool, err error) {
 	var r struct {
 		Busy         int `db:"busy"`
 		Log          int `db:"log"`
 		Checkpointed int `db:"checkpointed"`
 	}
 	_, err = w.q.get(&r, pragma)
-	return r.Log - r.Checkpointed, err
+	return r.Log - r.Checkpointed, r.Busy != 0, err
 }
 
 // tx implements kyc.Tx. After an error other than Conflict it does nothing more: SQLite may have ended the
@@ -386,13 +419,17 @@ func (w *writer) runCheckpoint(pragma string) (waiting int, err error) {
 type tx struct {
 	reader
 	q      *session
+	now    func() time.Time
 	broken error
 	over   bool // fn has returned
+
+	opened  []*dataKey   // those it has worked with
+	learned []learnedKey // partner keys to remember once this is committed
 }
 
-func newTx(q *session) *tx {
-	t := &tx{q: q}
-	t.reader = reader{t}
+func (w *writer) newTx() *tx {
+	t := &tx{q: w.q, now: w.now}
+	t.reader = reader{t, w.crypt}
 	return t
 }
 

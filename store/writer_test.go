@@ -310,7 +310,7 @@ func writeIntoSmallFiles(path string) {
 		}
 	}
 	signal.Ignore(syscall.SIGXFSZ)
-	s, err := Open(ctx, Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	s, err := Open(ctx, Options{Path: path, Keys: testKeys, Logger: slog.New(slog.DiscardHandler)})
 	check(err)
 	_, _, err = s.Migrate(ctx)
 	check(err)
@@ -476,7 +476,7 @@ func TestTransactionIsOverWithItsFunction(t *testing.T) {
 func TestPanicIsLoggedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "kycgate.db"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "kycgate.db"), Keys: testKeys, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

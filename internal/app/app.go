@@ -22,7 +22,9 @@ import (
 
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/erasures"
 	"github.com/kycgate/kycgate/internal/server"
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/internal/worker"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/resolvers"
@@ -46,13 +48,15 @@ type Options struct {
 
 // App is a gateway: two listeners, a worker, a database.
 type App struct {
-	log     *slog.Logger
-	clock   clockwork.Clock
-	keys    *auth.Verifier
-	store   *store.Store
-	service *kyc.Service
-	worker  *worker.Worker
-	server  *server.Server
+	log      *slog.Logger
+	clock    clockwork.Clock
+	tokens   *auth.Verifier
+	keyset   *vault.Keyset
+	erasures *erasures.List
+	store    *store.Store
+	service  *kyc.Service
+	worker   *worker.Worker
+	server   *server.Server
 }
 
 // New opens the database, brings it to this binary's schema, takes over what the last process left, and
@@ -78,8 +82,23 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{log: o.Logger, clock: o.Clock, keys: verifier}
-	if a.store, err = openStore(ctx, c, reg, o.Logger, o.Clock); err != nil {
+	a := &App{log: o.Logger, clock: o.Clock, tokens: verifier}
+	keyset, keysFile, err := openKeys(c, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	a.keyset = keyset
+	erased, listed, err := erasures.Open(erasuresFile(c, keysFile), keyset.MAC)
+	if err != nil {
+		return nil, config.Wrong("keys.erasures_file", "%v", err)
+	}
+	a.erasures = erased
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, erased.Close())
+		}
+	}()
+	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -90,12 +109,23 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
+		Erasures: erased, Retention: retention(c),
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
 		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
 	})
+	again, err := a.service.ReplayErasures(ctx, listed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: replay the list of erasures: %w", ErrDatabase, err)
+	}
+	if again > 0 {
+		o.Logger.Warn("erased persons were in the database again, as after restoring a backup; they are erased again", "persons", again)
+	}
 	a.worker = worker.New(worker.Config{
 		Store: a.store, Run: a.service.RunJob, Lease: a.service.Lease(), Clock: o.Clock, Logger: o.Logger, Registerer: reg,
 	})
+	if err := a.service.EnsureRetention(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
 	graphQL, err := newGraphQL(o, a.service, verifier, reg)
 	if err != nil {
 		return nil, err
@@ -161,6 +191,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	running.Go(func() { a.watchKeys(ctx) })
+	running.Go(func() { a.watchKeyset(ctx) })
 	err := a.server.Serve(ctx)
 	stop(nil)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -183,7 +214,7 @@ func (a *App) watchKeys(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.Chan():
-			if err := a.keys.KeysError(); err != nil {
+			if err := a.tokens.KeysError(); err != nil {
 				a.log.Warn("token keys cannot be read again; the old ones stay in use", "err", err)
 			}
 		}
@@ -192,8 +223,8 @@ func (a *App) watchKeys(ctx context.Context) {
 
 // Close releases the database and, if Run was never called, the listeners. Call it once, after Run.
 func (a *App) Close() error {
-	a.keys.Close()
-	return errors.Join(a.server.Close(), a.store.Close())
+	a.tokens.Close()
+	return errors.Join(a.server.Close(), a.store.Close(), a.erasures.Close())
 }
 
 // PublicAddr is where /graphql and /callbacks are served.
@@ -203,8 +234,8 @@ func (a *App) PublicAddr() string { return a.server.PublicAddr().String() }
 func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
-func openStore(ctx context.Context, c config.Config, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Registerer: reg, Logger: log, Now: clock.Now})
+func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: reg, Logger: log, Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
@@ -224,7 +255,11 @@ func openStore(ctx context.Context, c config.Config, reg prometheus.Registerer, 
 
 // Migrate brings the database to this binary's schema and closes it again.
 func Migrate(ctx context.Context, c config.Config, log *slog.Logger) (from, to int64, err error) {
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Registerer: prometheus.NewRegistry(), Logger: log, Now: time.Now})
+	keys, _, err := openKeys(c, log)
+	if err != nil {
+		return 0, 0, err
+	}
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: prometheus.NewRegistry(), Logger: log, Now: time.Now})
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}

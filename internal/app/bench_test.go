@@ -31,6 +31,7 @@ import (
 	"github.com/kycgate/kycgate/internal/app"
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/store"
 )
@@ -168,11 +169,8 @@ func newWorkload(b *testing.B, upstreamAnswers time.Duration) *workload {
 	b.Helper()
 	w := &workload{dir: b.TempDir()}
 	path := filepath.Join(w.dir, "kycgate.db")
-	w.persons = fill(b, path)
 	copied := filepath.Join(w.dir, "limit.db")
-	data, err := os.ReadFile(path)
-	benchMust(b, err)
-	benchMust(b, os.WriteFile(copied, data, 0o600))
+	w.persons = fill(b, path, copied)
 
 	w.upstream = fakeUpstream(b, upstreamAnswers)
 	jwks, signing, err := auth.GenerateKey(w.dir)
@@ -216,20 +214,25 @@ func (w *workload) start(b *testing.B) {
 	b.Cleanup(w.stop)
 }
 
-// fill makes the database: every person with two e-mail addresses, a phone, an address, two external ids, a registration and
-// an approved analysis.
-func fill(b *testing.B, path string) []kyc.PersonID {
+// fill makes the database and the limit's own: every person with two e-mail addresses, a phone, an address, two external ids, a
+// registration and an approved analysis.
+func fill(b *testing.B, path, limitPath string) []kyc.PersonID {
 	b.Helper()
 	ctx := context.Background()
-	s, err := store.Open(ctx, store.Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	keyset := filepath.Join(filepath.Dir(path), "kycgate-sandbox-keyset.json") // where the gateway of a sandbox looks for it
+	benchMust(b, vault.Create(keyset, vault.Sandbox()))
+	keys, err := vault.Open(keyset, vault.Sandbox())
+	benchMust(b, err)
+	s, err := store.Open(ctx, store.Options{Path: path, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
 	benchMust(b, err)
 	_, _, err = s.Migrate(ctx)
 	benchMust(b, err)
+	plain := newLimitFiller(b, limitPath)
 	ids := make([]kyc.PersonID, 0, benchPersons)
 	for len(ids) < benchPersons {
 		benchMust(b, s.Write(ctx, func(tx kyc.Tx) error {
 			for range min(1000, benchPersons-len(ids)) {
-				id, err := fillOne(ctx, tx, len(ids))
+				id, err := fillOne(ctx, tx, plain, len(ids))
 				if err != nil {
 					return err
 				}
@@ -238,11 +241,12 @@ func fill(b *testing.B, path string) []kyc.PersonID {
 			return nil
 		}))
 	}
+	plain.close(b)
 	benchMust(b, s.Close())
 	return ids
 }
 
-func fillOne(ctx context.Context, tx kyc.Tx, n int) (kyc.PersonID, error) {
+func fillOne(ctx context.Context, tx kyc.Tx, plain *limitFiller, n int) (kyc.PersonID, error) {
 	at := time.Date(2026, 1, 1, 0, 0, n, 123456000, time.UTC)
 	mobile, word, automatic := kyc.PhoneMobile, "automatically_approved", kyc.DecidedAutomatic
 	number, neighborhood := kyc.NewPersonalText(strconv.Itoa(n%3000)), kyc.NewPersonalText("Bela Vista")
@@ -274,6 +278,7 @@ func fillOne(ctx context.Context, tx kyc.Tx, n int) (kyc.PersonID, error) {
 			ID: p.LatestAnalysis, PartnerID: p.PartnerID, PersonID: p.ID, RegistrationID: r.ID, Provider: "qitech", Submission: kyc.SubmissionAccepted,
 			Status: kyc.KycApproved, ProviderStatus: word, DecidedBy: &automatic, DecidedAt: &at, CreatedAt: at, UpdatedAt: at,
 		}),
+		plain.add(p, r, []string{external, "second-" + external}),
 	)
 }
 

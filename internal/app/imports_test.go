@@ -32,8 +32,10 @@ var importMap = map[string][]string{
 	"internal/config":            {"kyc", "internal/auth/keys"},
 	"internal/auth":              {"kyc", "internal/config", "internal/auth/keys"},
 	"internal/server":            {"kyc"},
+	"internal/vault":             {},
 	"internal/worker":            {"kyc"},
-	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker"},
+	"internal/erasures":          {"kyc"},
+	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
 	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim"},
 	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "providers/simulator", "providers/qitech/qitechsim"},
 }

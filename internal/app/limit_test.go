@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,8 @@ import (
 
 	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/kycgate/kycgate/kyc"
 )
 
 // The limit: what one writes by hand for one question, with net/http and database/sql, when nothing else is asked.
@@ -35,7 +38,7 @@ type limit struct {
 	submit  string // the URL of the upstream
 }
 
-// newLimit serves the limit on a database of the gateway's schema.
+// newLimit serves the limit on a database of plain columns (testdata/limit.sql).
 func newLimit(b *testing.B, path, upstream string) *limit {
 	b.Helper()
 	l := &limit{
@@ -68,6 +71,81 @@ func newLimit(b *testing.B, path, upstream string) *limit {
 }
 
 const limitReaders = 4
+
+// limitFiller makes the limit's database of the same persons.
+type limitFiller struct {
+	db *sql.DB
+	tx *sql.Tx
+}
+
+func newLimitFiller(b *testing.B, path string) *limitFiller {
+	b.Helper()
+	schema, err := os.ReadFile("testdata/limit.sql")
+	benchMust(b, err)
+	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on")
+	benchMust(b, err)
+	_, err = db.ExecContext(context.Background(), string(schema))
+	benchMust(b, err)
+	tx, err := db.BeginTx(context.Background(), nil)
+	benchMust(b, err)
+	return &limitFiller{db, tx}
+}
+
+func (f *limitFiller) close(b *testing.B) {
+	b.Helper()
+	benchMust(b, f.tx.Commit())
+	benchMust(b, f.db.Close())
+}
+
+func (f *limitFiller) add(p *kyc.Person, r *kyc.Registration, externalIDs []string) error {
+	emails := make([]string, len(p.Emails))
+	for i, e := range p.Emails {
+		emails[i] = e.Address.Reveal()
+	}
+	phones := make([]limitPhone, len(p.Phones))
+	for i, n := range p.Phones {
+		phones[i] = limitPhone{Number: n.Number.Reveal(), Type: (*string)(n.Type)}
+	}
+	revealed := func(t *kyc.PersonalText) *string {
+		if t == nil {
+			return nil
+		}
+		s := t.Reveal()
+		return &s
+	}
+	snapshot := limitSnapshot{
+		DocumentNumber: p.DocumentNumber.Reveal(), Name: p.Name.Reveal(), Birthdate: p.Birthdate.Reveal(), Emails: emails, Phones: phones,
+		Address: limitStoredAddress{
+			Street: p.Address.Street.Reveal(), Number: revealed(p.Address.Number), Complement: revealed(p.Address.Complement),
+			Neighborhood: revealed(p.Address.Neighborhood), City: p.Address.City, State: p.Address.State,
+			PostalCode: p.Address.PostalCode.Reveal(), Country: p.Address.Country,
+		},
+	}
+	text := func(v any) string {
+		b, _ := json.Marshal(v) // strings only
+		return string(b)
+	}
+	at := p.CreatedAt.UnixMicro()
+	exec := func(query string, args ...any) error {
+		_, err := f.tx.ExecContext(context.Background(), query, args...)
+		return err
+	}
+	if err := exec(`INSERT INTO persons (partner_id, id, document_number, name, birthdate, emails, phones, address, source_kyc, kyc_status,
+		kyc_provider_status, kyc_decided_by, kyc_decided_at, kyc_analyses, latest_analysis_id, created_at, updated_at, version)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		p.PartnerID, p.ID, snapshot.DocumentNumber, snapshot.Name, snapshot.Birthdate, text(emails), text(phones), text(snapshot.Address), p.SourceKyc,
+		p.Kyc.Status, p.Kyc.ProviderStatus, (*string)(p.Kyc.DecidedBy), at, p.Kyc.Analyses, p.LatestAnalysis, at, at, p.Version); err != nil {
+		return err
+	}
+	for i, id := range externalIDs {
+		if err := exec(`INSERT INTO external_ids (partner_id, external_id, person_id, mapped_at, seq) VALUES (?, ?, ?, ?, ?)`,
+			p.PartnerID, id, p.ID, p.CreatedAt.Add(time.Duration(i)*time.Hour).UnixMicro(), i+1); err != nil {
+			return err
+		}
+	}
+	return exec(`INSERT INTO registrations (person_id, id, partner_id, external_id, received_at, payload, profile, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		p.ID, r.ID, p.PartnerID, *r.ExternalID, at, string(r.Payload), text(snapshot), r.Outcome)
+}
 
 // limitReader is a connection with its prepared statements. The plus before each parameter is what keeps SQLite 3.54
 // from preparing a statement again at every run; see store/session.go.

@@ -21,6 +21,7 @@ type Config struct {
 	Keys         *Keys         `yaml:"keys"` // nil when absent
 	Auth         Auth          `yaml:"auth"`
 	Validation   Validation    `yaml:"validation"`
+	Retention    Retention     `yaml:"retention"`
 	Providers    Providers     `yaml:"providers"`
 	Partners     []Partner     `yaml:"partners"`
 }
@@ -55,7 +56,25 @@ func (d Database) SQLitePath() string {
 type Keys struct {
 	File       string `yaml:"file"`
 	Passphrase Secret `yaml:"passphrase"`
+	// ErasuresFile lists the erased persons. It lies beside the keyset, by default its name with .erasures, so that restoring a backup
+	// of the database does not take it back in time.
+	ErasuresFile string `yaml:"erasures_file"`
 }
+
+// Retention says how long what is kept. Zero, the default of all, means for good, and that nothing is held.
+type Retention struct {
+	HoldPersons   Age `yaml:"hold_persons"`  // erasePerson is refused until so long after a person's last change
+	Persons       Age `yaml:"persons"`       // erased so long after their last change
+	Registrations Age `yaml:"registrations"` // snapshots, but for the newest of a person
+	Callbacks     Age `yaml:"callbacks"`     // webhooks as received
+	Calls         Age `yaml:"calls"`         // the ledger of calls to providers
+}
+
+// Age is a time long enough to be counted in days: 90d, 5y (a year has 365 days), or any duration such as 36h.
+type Age time.Duration
+
+// Duration is the age as a duration.
+func (a Age) Duration() time.Duration { return time.Duration(a) }
 
 // Auth says which tokens are accepted.
 type Auth struct {
@@ -276,7 +295,7 @@ func (c *Config) deriveDefaults() {
 func (c *Config) resolvePaths(dir string) {
 	paths := []*string{&c.Auth.JWKSFile, &c.Auth.SigningKeyFile}
 	if c.Keys != nil {
-		paths = append(paths, &c.Keys.File)
+		paths = append(paths, &c.Keys.File, &c.Keys.ErasuresFile)
 	}
 	if c.Providers.Unico != nil {
 		paths = append(paths, &c.Providers.Unico.PrivateKeyFile)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type decoder struct {
 var (
 	secretType   = reflect.TypeFor[Secret]()
 	durationType = reflect.TypeFor[time.Duration]()
+	ageType      = reflect.TypeFor[Age]()
 )
 
 func (d *decoder) node(n *yaml.Node, cfg *Config) {
@@ -49,6 +51,8 @@ func (d *decoder) decode(path string, n *yaml.Node, v reflect.Value) {
 		d.secret(path, n, v)
 	case v.Type() == durationType:
 		d.duration(path, n, v)
+	case v.Type() == ageType:
+		d.age(path, n, v)
 	default:
 		d.kind(path, n, v)
 	}
@@ -178,6 +182,31 @@ func (d *decoder) duration(path string, n *yaml.Node, v reflect.Value) {
 	}
 	v.SetInt(int64(parsed))
 }
+
+// age is a duration that may also be counted in days and in years of 365 days.
+func (d *decoder) age(path string, n *yaml.Node, v reflect.Value) {
+	const want = "an age with a unit, such as 36h, 90d or 5y"
+	if !d.scalar(path, n, want, "!!str") {
+		return
+	}
+	parsed, err := time.ParseDuration(n.Value)
+	if ageForm.MatchString(n.Value) {
+		unit := len(n.Value) - 1
+		days, _ := strconv.Atoi(n.Value[:unit]) // four digits at most
+		if n.Value[unit] == 'y' {
+			days *= 365
+		}
+		parsed, err = time.Duration(days)*24*time.Hour, nil
+	}
+	if err != nil || parsed < 0 {
+		d.addLine(n.Line, path, "must be %s", want)
+		return
+	}
+	v.SetInt(int64(parsed))
+}
+
+// ageForm keeps the product far from where a duration overflows, at 292 years.
+var ageForm = regexp.MustCompile(`^([0-9]{1,4}d|[0-9]{1,2}y)$`)
 
 // secret resolves env:NAME and file:PATH. No message shows what the secret is.
 func (d *decoder) secret(path string, n *yaml.Node, v reflect.Value) {

@@ -14,6 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/store"
 )
@@ -32,8 +33,11 @@ type bundle struct {
 func setup(t *testing.T, run func(context.Context, *bundle, *kyc.Job) error, grace time.Duration) (*bundle, *Worker) {
 	t.Helper()
 	b := &bundle{clock: clockwork.NewFakeClockAt(time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)), reg: prometheus.NewRegistry(), ran: make(chan *kyc.Job, 100)}
-	var err error
-	b.store, err = store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "jobs.db"), Logger: slog.New(slog.DiscardHandler), Now: b.clock.Now})
+	keys, err := vault.NewInMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.store, err = store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "jobs.db"), Keys: keys, Logger: slog.New(slog.DiscardHandler), Now: b.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func parseCallback(body []byte) (kyc.Callback, error) {
 	if err := json.Unmarshal(body, &b); err != nil || b.NaturalPersonID == "" || len(b.NaturalPersonID) > maxReference {
 		return kyc.Callback{}, kyc.E(kyc.Invalid, opParseCallback, errBody)
 	}
-	return kyc.Callback{Analysis: kyc.AnalysisID(b.NaturalPersonID), DedupeKey: dedupeKey(b)}, nil
+	return kyc.Callback{Reference: string(b.NaturalPersonID), DedupeKey: dedupeKey(b)}, nil
 }
 
 // dedupeKey is equal for repeats of one delivery (dossier A.10: the three fields). Lengths keep the fields

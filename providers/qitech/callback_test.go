@@ -38,7 +38,7 @@ func TestCallbackVector(t *testing.T) {
 	p := newProvider(t, config("https://api.example.test"))
 	for method, signature := range map[string]string{http.MethodPost: vectorPost, http.MethodPut: vectorPut} {
 		cb, err := p.ParseCallback(method, header(signature), []byte(vectorBody))
-		if err != nil || cb.Analysis != "538509" || len(cb.DedupeKey) != 64 {
+		if err != nil || cb.Reference != "538509" || len(cb.DedupeKey) != 64 {
 			t.Errorf("%s: %+v, %v", method, cb, err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestCallbackBodies(t *testing.T) {
 	}
 	// Older text has no reason; other fields may come.
 	base, err := parse(`{"natural_person_id":"ana_1","analysis_status":"pending","event_date":"2024-11-13T17:52:50Z"}`)
-	if err != nil || base.Analysis != "ana_1" {
+	if err != nil || base.Reference != "ana_1" {
 		t.Fatal(base, err)
 	}
 	repeat, err := parse(`{"event_date":"2024-11-13T17:52:50Z","new":{"a":[1]},"analysis_status":"pending","natural_person_id":"ana_1","reason":"x"}`)
@@ -145,7 +145,7 @@ func FuzzParseCallback(f *testing.F) {
 		cb, err := p.ParseCallback(method, h, body)
 		switch kind := kyc.KindOf(err); {
 		case err == nil:
-			if cb.Analysis == "" || len(cb.Analysis) > 64 || len(cb.DedupeKey) != 64 {
+			if cb.Reference == "" || len(cb.Reference) > 64 || len(cb.DedupeKey) != 64 {
 				t.Errorf("%+v", cb)
 			}
 			if !signed && signature != vectorPost && signature != vectorPut {

@@ -123,7 +123,7 @@ func TestWebhookOfTheSimulator(t *testing.T) {
 				t.Fatal("no webhook came")
 			case d := <-deliveries:
 				cb, err := p.ParseCallback(d.method, d.header, d.body)
-				if err != nil || cb.Analysis != r.ID {
+				if err != nil || cb.Reference != string(r.ID) {
 					t.Fatalf("%+v, %v", cb, err)
 				}
 				d.body[len(d.body)-2]++

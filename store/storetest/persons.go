@@ -43,7 +43,7 @@ func personRoundTrip(t *testing.T, b *bench) {
 	}
 }
 
-// personUpdate: everything is overwritten but id, partner, document and creation time.
+// personUpdate: everything is overwritten but id, partner and creation time, and the document cannot be another.
 func personUpdate(t *testing.T, b *bench) {
 	for _, change := range []struct{ from, to *kyc.Person }{
 		{newPerson(acme), newFullPerson(acme)},
@@ -53,8 +53,10 @@ func personUpdate(t *testing.T, b *bench) {
 		update := *change.to
 		update.ID = change.from.ID
 		update.CreatedAt = epoch.Add(time.Hour)
+		wantKind(t, b.Write(ctx, func(tx kyc.Tx) error { return tx.UpdatePerson(ctx, &update) }), kyc.Internal)
+		update.DocumentNumber = change.from.DocumentNumber
 		b.write(func(tx kyc.Tx) error { return tx.UpdatePerson(ctx, &update) })
-		update.DocumentNumber, update.CreatedAt = change.from.DocumentNumber, change.from.CreatedAt
+		update.CreatedAt = change.from.CreatedAt
 		same(t, "updated person", b.person(acme, update.ID), &update)
 	}
 	err := b.Write(ctx, func(tx kyc.Tx) error { return tx.UpdatePerson(ctx, newPerson(acme)) })
@@ -366,8 +368,8 @@ func externalIDsOfMany(t *testing.T, b *bench) {
 func tenancy(t *testing.T, b *bench) {
 	p := newFullPerson(acme)
 	r := newRegistration(p)
-	key := &kyc.IdempotentAnswer{PartnerID: acme, Key: "key", Mutation: "registerPerson", RequestHash: []byte{1}, PersonID: p.ID, Registration: kyc.NewRegistrationID(), CreatedAt: epoch}
-	b.add(p, r, key)
+	key := &kyc.IdempotentAnswer{PartnerID: acme, Key: "key", Mutation: "registerPerson", PersonID: p.ID, ObjectID: string(kyc.NewRegistrationID()), CreatedAt: epoch}
+	b.add(p, r, idempotent{key, []byte{1}})
 	b.write(func(tx kyc.Tx) error {
 		return tx.MapExternalID(ctx, acme, p.ID, kyc.ExternalID{Value: "ext", MappedAt: epoch})
 	})
@@ -395,7 +397,7 @@ func tenancy(t *testing.T, b *bench) {
 			"Idempotent": func() (bool, error) {
 				var v *kyc.IdempotentAnswer
 				err := b.Write(ctx, func(tx kyc.Tx) (err error) {
-					v, err = tx.Idempotent(ctx, partner, "key", time.Time{})
+					v, _, err = tx.Idempotent(ctx, partner, "key", []byte{1}, time.Time{})
 					return err
 				})
 				return v != nil, err
@@ -436,8 +438,11 @@ func tenancy(t *testing.T, b *bench) {
 	}
 	same(t, "the registration", registration, r)
 	b.write(func(tx kyc.Tx) error {
-		answer, err := tx.Idempotent(ctx, acme, "key", time.Time{})
+		answer, again, err := tx.Idempotent(ctx, acme, "key", []byte{1}, time.Time{})
 		same(t, "the idempotency key", answer, key)
+		if !again {
+			t.Error("the request is not the same any more")
+		}
 		return err
 	})
 }

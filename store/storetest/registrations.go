@@ -216,22 +216,55 @@ func calls(t *testing.T, b *bench) {
 	}), kyc.Internal)
 }
 
-// callbacks: the same delivery is fresh once.
+// callsOf: the ledger of many references at once, in the order of the calls, and of one partner only.
+func callsOf(t *testing.T, b *bench) {
+	call := func(partner kyc.PartnerID, reference string, number int) *kyc.Call {
+		return &kyc.Call{PartnerID: partner, Provider: "qitech", Operation: "analyze_person", Reference: reference, Number: number, StartedAt: epoch.Add(time.Duration(number) * time.Second)}
+	}
+	b.write(func(tx kyc.Tx) error {
+		for _, c := range []*kyc.Call{call(acme, "ana_1", 1), call(acme, "ana_2", 1), call(acme, "ana_1", 2), call(other, "ana_3", 1)} {
+			if err := tx.InsertCall(ctx, c); err != nil {
+				return err
+			}
+		}
+		return tx.EndCall(ctx, "ana_1", "analyze_person", kyc.CallRejected, "duplicate", epoch.Add(time.Minute))
+	})
+	got := must(b.Calls(ctx, acme, []string{"ana_1", "ana_2", "ana_3", "ana_1", "ana_4"}))(t)
+	if len(got) != 2 || len(got["ana_1"]) != 2 || len(got["ana_2"]) != 1 {
+		t.Fatalf("found %v", got)
+	}
+	first, second := got["ana_1"][0], got["ana_1"][1]
+	if first.Number != 1 || first.Outcome != "" || first.EndedAt != nil || !first.StartedAt.Equal(epoch.Add(time.Second)) {
+		t.Errorf("the first call: %+v", first)
+	}
+	if second.Number != 2 || second.Outcome != kyc.CallRejected || second.Code != "duplicate" || !second.EndedAt.Equal(epoch.Add(time.Minute)) {
+		t.Errorf("the second call: %+v", second)
+	}
+	if none := must(b.Calls(ctx, acme, nil))(t); len(none) != 0 {
+		t.Errorf("of nothing: %v", none)
+	}
+}
+
+// callbacks: the same delivery is fresh once, whoever owns it.
 func callbacks(t *testing.T, b *bench) {
+	p := newPerson(acme)
+	b.add(p)
 	for _, c := range []struct {
-		provider, key string
-		body          []byte
-		fresh         bool
+		provider, key, owner string
+		body                 []byte
+		fresh                bool
 	}{
-		{"qitech", "d1", []byte(`{"id":"x"}`), true},
-		{"qitech", "d1", []byte(`{"id":"x"}`), false},
-		{"qitech", "d1", []byte(`other`), false},
-		{"unico", "d1", nil, true},
-		{"qitech", "d2", []byte{}, true},
-		{"qitech", "d2", nil, false},
+		{"qitech", "d1", string(p.ID), []byte(`{"id":"x"}`), true},
+		{"qitech", "d1", string(p.ID), []byte(`{"id":"x"}`), false},
+		{"qitech", "d1", string(p.ID), []byte(`other`), false},
+		{"unico", "d1", "prc_1", nil, true},
+		{"qitech", "d2", string(p.ID), []byte{}, true},
+		{"qitech", "d2", string(p.ID), nil, false},
 	} {
 		b.write(func(tx kyc.Tx) error {
-			fresh, err := tx.InsertCallback(ctx, c.provider, c.key, "ana_1", c.body, epoch)
+			fresh, err := tx.InsertCallback(ctx, &kyc.StoredCallback{
+				PartnerID: acme, Owner: c.owner, Provider: c.provider, DedupeKey: c.key, Reference: "ana_1", Body: c.body, ReceivedAt: epoch,
+			})
 			if fresh != c.fresh {
 				t.Errorf("%s %s: fresh = %v", c.provider, c.key, fresh)
 			}
@@ -242,41 +275,52 @@ func callbacks(t *testing.T, b *bench) {
 
 // idempotency: a key stands for its answer as long as asked, and is replaced after that.
 func idempotency(t *testing.T, b *bench) {
-	ask := func(partner kyc.PartnerID, since time.Time) (a *kyc.IdempotentAnswer) {
+	ask := func(partner kyc.PartnerID, request string, since time.Time) (a *kyc.IdempotentAnswer, same bool) {
 		t.Helper()
 		b.write(func(tx kyc.Tx) (err error) {
-			a, err = tx.Idempotent(ctx, partner, "key", since)
+			a, same, err = tx.Idempotent(ctx, partner, "key", []byte(request), since)
 			return err
 		})
-		return a
+		return a, same
 	}
-	if ask(acme, time.Time{}) != nil {
-		t.Error("a free key stands for something")
+	stands := func(what string, partner kyc.PartnerID, since time.Time, want *kyc.IdempotentAnswer) {
+		t.Helper()
+		got, again := ask(partner, "request", since)
+		same(t, what, got, want)
+		if again != (want != nil) {
+			t.Errorf("%s: the same request = %v", what, again)
+		}
+		if _, again := ask(partner, "another request", since); again {
+			t.Errorf("%s: another request is the same", what)
+		}
 	}
+	stands("a free key", acme, time.Time{}, nil)
 	a := &kyc.IdempotentAnswer{
-		PartnerID: acme, Key: "key", Mutation: "registerPerson", RequestHash: []byte{0, 1, 255}, PersonID: kyc.NewPersonID(),
-		Registration: kyc.NewRegistrationID(), Analysis: kyc.NewAnalysisID(), CreatedAt: epoch,
+		PartnerID: acme, Key: "key", Mutation: "registerPerson", PersonID: kyc.NewPersonID(),
+		ObjectID: string(kyc.NewRegistrationID()), Analysis: kyc.NewAnalysisID(), CreatedAt: epoch,
 	}
 	theirs := *a
-	theirs.PartnerID, theirs.Registration, theirs.Analysis = other, kyc.NewRegistrationID(), ""
-	b.add(a, &theirs)
-	same(t, "ours", ask(acme, epoch.Add(-time.Hour)), a)
-	same(t, "theirs", ask(other, epoch.Add(-time.Hour)), &theirs)
-	same(t, "ours, as old as it may be", ask(acme, epoch), a)
-	same(t, "ours, too old", ask(acme, epoch.Add(time.Microsecond)), nil)
+	theirs.PartnerID, theirs.ObjectID, theirs.Analysis = other, string(kyc.NewRegistrationID()), ""
+	b.add(idempotent{a, []byte("request")}, idempotent{&theirs, []byte("request")})
+	stands("ours", acme, epoch.Add(-time.Hour), a)
+	stands("theirs", other, epoch.Add(-time.Hour), &theirs)
+	stands("ours, as old as it may be", acme, epoch, a)
+	stands("ours, too old", acme, epoch.Add(time.Microsecond), nil)
 
 	replaced := *a
-	replaced.RequestHash, replaced.PersonID, replaced.Mutation = []byte{2}, kyc.NewPersonID(), "anotherMutation"
-	replaced.Registration, replaced.Analysis, replaced.CreatedAt = kyc.NewRegistrationID(), "", epoch.Add(time.Hour)
-	b.add(&replaced)
-	same(t, "replaced", ask(acme, epoch.Add(time.Hour)), &replaced)
+	replaced.PersonID, replaced.Mutation = kyc.NewPersonID(), "anotherMutation"
+	replaced.ObjectID, replaced.Analysis, replaced.CreatedAt = string(kyc.NewRegistrationID()), "", epoch.Add(time.Hour)
+	b.add(idempotent{&replaced, []byte("request 2")})
+	if got, again := ask(acme, "request 2", epoch.Add(time.Hour)); !again {
+		t.Error("the replacing request is not the same")
+	} else {
+		same(t, "replaced", got, &replaced)
+	}
 
 	b.write(func(tx kyc.Tx) error { return tx.DeleteIdempotent(ctx, acme, "key") })
 	b.write(func(tx kyc.Tx) error { return tx.DeleteIdempotent(ctx, acme, "key") })
-	if ask(acme, time.Time{}) != nil {
-		t.Error("a deleted key stands for something")
-	}
-	same(t, "theirs", ask(other, time.Time{}), &theirs)
+	stands("a deleted key", acme, time.Time{}, nil)
+	stands("theirs", other, time.Time{}, &theirs)
 }
 
 // must is for the look-ups of this file that cannot fail: must(f())(t).

@@ -46,7 +46,9 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"RegistrationsPages", registrationsPages},
 		{"RegistrationsAccepted", registrationsAccepted},
 		{"Analyses", analyses},
+		{"Customers", customers},
 		{"Calls", calls},
+		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
 		{"Idempotency", idempotency},
 		{"Tenancy", tenancy},
@@ -102,8 +104,8 @@ func (b *bench) add(things ...any) {
 				err = tx.InsertAnalysis(ctx, v)
 			case *kyc.Job:
 				err = tx.InsertJob(ctx, v)
-			case *kyc.IdempotentAnswer:
-				err = tx.SaveIdempotent(ctx, v)
+			case idempotent:
+				err = tx.SaveIdempotent(ctx, v.answer, v.request)
 			default:
 				err = fmt.Errorf("no way to add a %T", v)
 			}
@@ -113,6 +115,12 @@ func (b *bench) add(things ...any) {
 		}
 		return nil
 	})
+}
+
+// idempotent is an answer with the request it answers.
+type idempotent struct {
+	answer  *kyc.IdempotentAnswer
+	request []byte
 }
 
 func (b *bench) person(partner kyc.PartnerID, id kyc.PersonID) *kyc.Person {
