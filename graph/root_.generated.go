@@ -127,6 +127,19 @@ type ComplexityRoot struct {
 		Address func(childComplexity int) int
 	}
 
+	ErasePersonPayload struct {
+		Erasure    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	Erasure struct {
+		BlockedUntil func(childComplexity int) int
+		CompletedAt  func(childComplexity int) int
+		Providers    func(childComplexity int) int
+		Reason       func(childComplexity int) int
+		Status       func(childComplexity int) int
+	}
+
 	ExternalId struct {
 		MappedAt func(childComplexity int) int
 		Value    func(childComplexity int) int
@@ -148,6 +161,7 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
+		ErasePerson      func(childComplexity int, input kyc.ErasePersonInput) int
 		RegisterPerson   func(childComplexity int, input kyc.RegisterPersonInput) int
 		RegisterProspect func(childComplexity int, input kyc.RegisterProspectInput) int
 		RetryJob         func(childComplexity int, input kyc.RetryJobInput) int
@@ -217,6 +231,12 @@ type ComplexityRoot struct {
 		DisplayName func(childComplexity int) int
 		Name        func(childComplexity int) int
 		Operations  func(childComplexity int) int
+	}
+
+	ProviderErasure struct {
+		Provider   func(childComplexity int) int
+		References func(childComplexity int) int
+		Status     func(childComplexity int) int
 	}
 
 	ProviderOperation struct {
@@ -678,6 +698,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Email.Address(childComplexity), true
 
+	case "ErasePersonPayload.erasure":
+		if e.ComplexityRoot.ErasePersonPayload.Erasure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasePersonPayload.Erasure(childComplexity), true
+	case "ErasePersonPayload.userErrors":
+		if e.ComplexityRoot.ErasePersonPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasePersonPayload.UserErrors(childComplexity), true
+
+	case "Erasure.blockedUntil":
+		if e.ComplexityRoot.Erasure.BlockedUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.BlockedUntil(childComplexity), true
+	case "Erasure.completedAt":
+		if e.ComplexityRoot.Erasure.CompletedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.CompletedAt(childComplexity), true
+	case "Erasure.providers":
+		if e.ComplexityRoot.Erasure.Providers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Providers(childComplexity), true
+	case "Erasure.reason":
+		if e.ComplexityRoot.Erasure.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Reason(childComplexity), true
+	case "Erasure.status":
+		if e.ComplexityRoot.Erasure.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Erasure.Status(childComplexity), true
+
 	case "ExternalId.mappedAt":
 		if e.ComplexityRoot.ExternalId.MappedAt == nil {
 			break
@@ -747,6 +811,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LatencyMs.P99(childComplexity), true
 
+	case "Mutation.erasePerson":
+		if e.ComplexityRoot.Mutation.ErasePerson == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_erasePerson_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
 	case "Mutation.registerPerson":
 		if e.ComplexityRoot.Mutation.RegisterPerson == nil {
 			break
@@ -1050,6 +1125,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Provider.Operations(childComplexity), true
+
+	case "ProviderErasure.provider":
+		if e.ComplexityRoot.ProviderErasure.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.Provider(childComplexity), true
+	case "ProviderErasure.references":
+		if e.ComplexityRoot.ProviderErasure.References == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.References(childComplexity), true
+	case "ProviderErasure.status":
+		if e.ComplexityRoot.ProviderErasure.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderErasure.Status(childComplexity), true
 
 	case "ProviderOperation.breaker":
 		if e.ComplexityRoot.ProviderOperation.Breaker == nil {
@@ -1384,6 +1478,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAddressInput,
 		ec.unmarshalInputEmailInput,
+		ec.unmarshalInputErasePersonInput,
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
 		ec.unmarshalInputRegisterPersonInput,
@@ -1610,6 +1705,12 @@ type Mutation {
   updateProspect(input: UpdateProspectInput!): UpdateProspectPayload! @scope(any: [CUSTOMERS_WRITE])
   "Runs a dead job again, now."
   retryJob(input: RetryJobInput!): RetryJobPayload! @scope(any: [ADMIN])
+  """
+  Erases a person: destroys the key their data is encrypted with, their external ids and look-ups, and ends their jobs. Nobody can
+  read the person again, in no backup either. What stays is the ledger of calls, the audit trail and this answer, in ids and times.
+  Erasing somebody again answers the same. While a configured retention holds, the answer is BLOCKED and nothing has happened.
+  """
+  erasePerson(input: ErasePersonInput!): ErasePersonPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1928,21 +2029,21 @@ type Customer implements Node {
   "Opaque and stable: ` + "`" + `cus_…` + "`" + `."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE], subject: true)
   "As in metrics: ` + "`" + `finhub` + "`" + `, ` + "`" + `leap` + "`" + `."
-  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the customer."
-  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the customer's login."
-  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's id of the person behind the customer."
-  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "Who the customer is."
   person: Person! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Where the customer stands, the same words for every provider."
   status: CustomerStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "The provider's own word for it."
-  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The provider's reason, if it is one of its codes."
-  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "FinHub: the login it made."
   user: CustomerUser @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "FinHub: the category, with the parameters that were sent."
@@ -1980,13 +2081,13 @@ enum CustomerStatus {
 "The login FinHub made with a customer."
 type CustomerUser {
   "FinHub's id of it."
-  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the customer logs in with: the e-mail address."
   username: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @pii(kind: EMAIL)
   "FinHub's word: ` + "`" + `PENDING_ACTIVATION` + "`" + `."
-  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the login may do: ` + "`" + `ACCOUNT_OWNER` + "`" + `, ` + "`" + `USER` + "`" + `."
-  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "A category of customers at FinHub: it decides limits and due diligence."
@@ -1994,9 +2095,9 @@ type CustomerCategory {
   "What ` + "`" + `registerCustomer` + "`" + ` takes as ` + "`" + `categoryId` + "`" + `."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "For people."
-  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "FinHub's word, if it gives one or the name says it: ` + "`" + `LOW` + "`" + `, ` + "`" + `MEDIUM` + "`" + `, ` + "`" + `HIGH` + "`" + `, ` + "`" + `PROHIBITED` + "`" + `."
-  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "What the category switches on."
   features: [CategoryFeature!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
@@ -2006,15 +2107,15 @@ type CategoryFeature {
   "FinHub's id of it."
   id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "FinHub's code: ` + "`" + `MEDIUM_RISK_PROFILE` + "`" + `. It is the ` + "`" + `feature` + "`" + ` of an override."
-  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "For people."
-  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "Whether it is switched on."
   enabled: Boolean! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "On a customer: what was sent. In the hierarchy: what ` + "`" + `registerCustomer` + "`" + ` sends when nothing is overridden."
   parameters: [Parameter!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "The keys that must have a value. One without a parameter is the caller's to give."
-  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The values each key may have; a key that is not listed takes any."
   allowedValues: [AllowedValues!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
@@ -2022,17 +2123,17 @@ type CategoryFeature {
 "One value of a feature."
 type Parameter {
   "The key: ` + "`" + `riskLevel` + "`" + `."
-  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The value: ` + "`" + `MEDIUM` + "`" + `."
-  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "The values a key may have."
 type AllowedValues {
   "The key: ` + "`" + `riskScore` + "`" + `."
-  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "The values. One may be a range of numbers: ` + "`" + `0-100` + "`" + `."
-  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
 }
 
 "Where Leap's customer identification programme (CIP) stands."
@@ -2042,7 +2143,7 @@ type CipState {
   "Leap's ` + "`" + `statusDetail` + "`" + `."
   detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Leap's own word."
-  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
   "Set when nothing has moved for so long that somebody should ask Leap. The prospect is kept and looked at, rarely; the next change unsets it."
   stuckSince: DateTime @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
@@ -2100,7 +2201,7 @@ type NextAction {
   "The step of the onboarding it belongs to."
   step: StepKind @scope(any: [ANY], subject: true)
   "For people, in English."
-  message: String! @scope(any: [ANY], subject: true)
+  message: String! @scope(any: [ANY], subject: true) @nonpii
 }
 
 "What has to happen next."
@@ -2430,6 +2531,74 @@ enum UserErrorCode {
   "The idempotency key was used with another input or another mutation."
   IDEMPOTENCY_CONFLICT
 }
+
+"Whom to erase, and why."
+input ErasePersonInput {
+  "The person's id."
+  personId: ID!
+  "A closed set, because free text about a person would outlive them."
+  reason: ErasureReason!
+}
+
+"Why a person is erased."
+enum ErasureReason {
+  "The person asked for it."
+  DATA_SUBJECT_REQUEST
+  "The person took their consent back."
+  CONSENT_WITHDRAWN
+  "What the data was collected for is done."
+  PURPOSE_FULFILLED
+  "The configured retention has ended."
+  RETENTION_ENDED
+  "A court or an authority ordered it."
+  LEGAL_ORDER
+}
+
+"What became of the request. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `erasure` + "`" + ` is null and nothing was written."
+type ErasePersonPayload {
+  "The erasure, or why it has to wait."
+  erasure: Erasure @scope(any: [ADMIN])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
+"What is left of an erased person."
+type Erasure {
+  "Whether it has happened."
+  status: ErasureStatus! @scope(any: [ADMIN])
+  "When BLOCKED: the end of the retention that holds."
+  blockedUntil: DateTime @scope(any: [ADMIN])
+  "As given when the person was erased."
+  reason: ErasureReason! @scope(any: [ADMIN])
+  "Providers that were sent data of the person, which has to be erased there too."
+  providers: [ProviderErasure!]! @scope(any: [ADMIN])
+  "When it happened."
+  completedAt: DateTime @scope(any: [ADMIN])
+}
+
+"Whether an erasure has happened."
+enum ErasureStatus {
+  "Nothing of the person can be read any more."
+  DONE
+  "A retention holds; nothing has happened."
+  BLOCKED
+}
+
+"A provider that was sent data of an erased person."
+type ProviderErasure {
+  "As in metrics: ` + "`" + `qitech` + "`" + `."
+  provider: String! @scope(any: [ADMIN]) @nonpii
+  "What has to be done there."
+  status: ProviderErasureStatus! @scope(any: [ADMIN])
+  "The ids by which the provider knows what it was sent."
+  references: [ID!]! @scope(any: [ADMIN])
+}
+
+"What has to be done about an erased person's data at a provider."
+enum ProviderErasureStatus {
+  "Somebody must ask the provider: none of them documents a call for it."
+  MANUAL
+}
 `, BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
@@ -2622,6 +2791,32 @@ func (ec *executionContext) childFields_Email(ctx context.Context, field graphql
 	return nil, fmt.Errorf("no field named %q was found under type Email", field.Name)
 }
 
+func (ec *executionContext) childFields_ErasePersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "erasure":
+		return ec.fieldContext_ErasePersonPayload_erasure(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ErasePersonPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasePersonPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Erasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "status":
+		return ec.fieldContext_Erasure_status(ctx, field)
+	case "blockedUntil":
+		return ec.fieldContext_Erasure_blockedUntil(ctx, field)
+	case "reason":
+		return ec.fieldContext_Erasure_reason(ctx, field)
+	case "providers":
+		return ec.fieldContext_Erasure_providers(ctx, field)
+	case "completedAt":
+		return ec.fieldContext_Erasure_completedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Erasure", field.Name)
+}
+
 func (ec *executionContext) childFields_ExternalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "value":
@@ -2790,6 +2985,18 @@ func (ec *executionContext) childFields_Provider(ctx context.Context, field grap
 		return ec.fieldContext_Provider_operations(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Provider", field.Name)
+}
+
+func (ec *executionContext) childFields_ProviderErasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "provider":
+		return ec.fieldContext_ProviderErasure_provider(ctx, field)
+	case "status":
+		return ec.fieldContext_ProviderErasure_status(ctx, field)
+	case "references":
+		return ec.fieldContext_ProviderErasure_references(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProviderErasure", field.Name)
 }
 
 func (ec *executionContext) childFields_ProviderOperation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

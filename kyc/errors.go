@@ -101,10 +101,13 @@ const (
 	CodeExternalIDTaken       UserErrorCode = "EXTERNAL_ID_TAKEN"
 	CodeDuplicateEmail        UserErrorCode = "DUPLICATE_EMAIL"
 	CodeDuplicatePhone        UserErrorCode = "DUPLICATE_PHONE"
+	CodePasswordMismatch      UserErrorCode = "PASSWORD_MISMATCH"
+	CodeCategoryParameter     UserErrorCode = "CATEGORY_PARAMETER"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
 	CodeIdempotencyConflict   UserErrorCode = "IDEMPOTENCY_CONFLICT"
+	CodeConsentRequired       UserErrorCode = "CONSENT_REQUIRED"
 )
 
 // UserError is an expected refusal, answered as data (schema: UserError). Message never echoes a value.

@@ -80,6 +80,9 @@ type (
 	EmailAddress struct{ personal }
 	// PhoneNumber is a phone number, E.164 once normalised.
 	PhoneNumber struct{ personal }
+	// Password is a password or a one-time code on its way through. It lives in memory only: it is in no row, job, log,
+	// snapshot or hash, and no schema answers it.
+	Password struct{ personal }
 	// Date is a calendar date (YYYY-MM-DD once normalised). Every date of the schema is a birthday, so
 	// dates are personal. The scalar takes any string: whether it is a date is decided together with all
 	// other fields, so that one answer names every wrong one.
@@ -100,6 +103,9 @@ func NewEmailAddress(s string) EmailAddress { return EmailAddress{personal{s}} }
 // NewPhoneNumber wraps a value as it is.
 func NewPhoneNumber(s string) PhoneNumber { return PhoneNumber{personal{s}} }
 
+// NewPassword wraps a value as it is.
+func NewPassword(s string) Password { return Password{personal{s}} }
+
 // NewDate wraps a value as it is.
 func NewDate(s string) Date { return Date{personal{s}} }
 
@@ -114,6 +120,7 @@ func (e *EmailAddress) UnmarshalGQLContext(_ context.Context, v any) error   { r
 func (p *PhoneNumber) UnmarshalGQLContext(_ context.Context, v any) error    { return p.unmarshal(v) }
 func (d *Date) UnmarshalGQLContext(_ context.Context, v any) error           { return d.unmarshal(v) }
 func (t *PersonalText) UnmarshalGQLContext(_ context.Context, v any) error   { return t.unmarshal(v) }
+func (p *Password) UnmarshalGQLContext(_ context.Context, v any) error       { return p.unmarshal(v) }
 
 func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return n.marshal(ctx, w, maskName)
@@ -137,6 +144,11 @@ func (d Date) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 
 func (t PersonalText) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return t.marshal(ctx, w, maskText)
+}
+
+// MarshalGQLContext exists because a GraphQL type goes both ways; nobody is ever answered a password.
+func (p Password) MarshalGQLContext(_ context.Context, w io.Writer) error {
+	return writeJSONString(w, redacted)
 }
 
 // Cents is an amount of money in cents of BRL. It is personal: masked it is null, and it does not print.

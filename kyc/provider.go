@@ -40,6 +40,21 @@ type Provider struct {
 	FetchProspect Op[Identity, ProspectVerdict]
 	// UpdateProspect sends corrected data of a prospect the upstream has.
 	UpdateProspect Op[ProspectRequest, ProspectVerdict]
+	// FetchCategoryHierarchy reads the categories of customers that a tenant offers.
+	FetchCategoryHierarchy Op[Tenant, CategoryHierarchy]
+	// RegisterCustomer makes a customer. The upstream MUST refuse a second one with the same e-mail address in a tenant
+	// with Conflict; that is what makes asking the caller to register again safe.
+	RegisterCustomer Op[CustomerRegistration, CustomerVerdict]
+	// FindCustomer looks a customer up by e-mail address; NotFound when the tenant has none.
+	FindCustomer Op[CustomerSearch, CustomerVerdict]
+	// StartVerification opens the verification of a customer. Each one may be billed.
+	StartVerification Op[VerificationRequest, VerificationVerdict]
+	// AcceptConsent records that the customer consented. Doing it twice does no harm.
+	AcceptConsent Op[ConsentRequest, ConsentVerdict]
+	// CheckActivation tells what still stands between a customer and the active account.
+	CheckActivation Op[CustomerReference, ActivationCheck]
+	// ActivateCustomer activates the account with the code the customer was sent.
+	ActivateCustomer Op[ActivationRequest, CustomerVerdict]
 
 	// ParseCallback verifies and reads a webhook. A callback is a hint: only its reference is used, and the
 	// upstream is asked. It fails with Unauthenticated when the signature is wrong and with Invalid when the

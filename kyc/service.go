@@ -116,6 +116,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 		return s.advanceAnalysis(ctx, job, nil)
 	case JobProspect:
 		return s.advanceProspect(ctx, job, nil)
+	case JobRetention:
+		return s.enforceRetention(ctx, job)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}

@@ -66,6 +66,7 @@ type Reader interface {
 	CustomerByPhone(ctx context.Context, partner PartnerID, provider string, phone PhoneNumber) (*Customer, error)
 	// CustomersOf gives the accepted customers of many persons at once, oldest first. Persons without any are absent.
 	CustomersOf(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]*Customer, error)
+
 	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
 	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
 	Erasures(ctx context.Context) ([]*Erasure, error)
@@ -80,6 +81,11 @@ type Reader interface {
 
 	// Calls gives the ledger of each of many references, in the order the calls were made. References without any are absent.
 	Calls(ctx context.Context, partner PartnerID, references []string) (map[string][]Call, error)
+
+	// OldPersons and OldRegistrations name some of those last changed, or received, before a time, of all partners. The newest
+	// accepted registration of a person is never old.
+	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// Analysis looks up by id alone: it is asked by our own jobs and by verified callbacks, never by a caller.
 	Analysis(ctx context.Context, id AnalysisID) (*Analysis, error)
@@ -110,6 +116,10 @@ type Tx interface {
 	// AcceptRegistration gives a registration its outcome, which is what makes it count.
 	AcceptRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID, outcome RegistrationOutcome) error
 	DeleteRegistration(ctx context.Context, partner PartnerID, person PersonID, id RegistrationID) error
+	// NextAccepted gives the first accepted registration of a person after another one, with its Profile; nil when there is none.
+	NextAccepted(ctx context.Context, partner PartnerID, person PersonID, after RegistrationID) (*Registration, error)
+	// ReplaceProfile changes the Profile of a registration and nothing else of it.
+	ReplaceProfile(ctx context.Context, r *Registration) error
 	// RegistrationsLeft tells whether a person has any registration at all, accepted or not, and any with this
 	// external id.
 	RegistrationsLeft(ctx context.Context, partner PartnerID, person PersonID, externalID *string) (any, withID bool, err error)
@@ -139,6 +149,9 @@ type Tx interface {
 
 	// InsertCallback stores a verified webhook; fresh is false when the same delivery is stored already.
 	InsertCallback(ctx context.Context, c *StoredCallback) (fresh bool, err error)
+
+	// DeleteOld deletes what is older, of all partners, and tells how much that was.
+	DeleteOld(ctx context.Context, what OldKind, before time.Time) (int, error)
 
 	JobQueue
 }
@@ -191,10 +204,12 @@ const (
 	JobAnalysis JobKind = "person_analysis"
 	// JobProspect registers one person at Leap and follows them: submit, look up, correct, poll.
 	JobProspect JobKind = "prospect"
+	// JobRetention removes what is too old. There is one.
+	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProspect} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProspect, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {

@@ -80,6 +80,13 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	p.RegisterProspect = guarded(g, "register_prospect", p.RegisterProspect)
 	p.FetchProspect = guarded(g, "fetch_prospect", p.FetchProspect)
 	p.UpdateProspect = guarded(g, "update_prospect", p.UpdateProspect)
+	p.FetchCategoryHierarchy = guarded(g, "fetch_category_hierarchy", p.FetchCategoryHierarchy)
+	p.RegisterCustomer = guarded(g, "register_customer", p.RegisterCustomer)
+	p.FindCustomer = guarded(g, "find_customer", p.FindCustomer)
+	p.StartVerification = guarded(g, "start_verification", p.StartVerification)
+	p.AcceptConsent = guarded(g, "accept_consent", p.AcceptConsent)
+	p.CheckActivation = guarded(g, "check_activation", p.CheckActivation)
+	p.ActivateCustomer = guarded(g, "activate_customer", p.ActivateCustomer)
 	m.watch(g)
 	return p, g
 }

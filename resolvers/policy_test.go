@@ -172,13 +172,11 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
+	var reasons []string
+	for _, r := range kyc.ErasureReasons() {
+		reasons = append(reasons, string(r))
+	}
 	domain := map[string][]string{
-		"Gender":              {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
-		"PhoneType":           {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
-		"SourceKyc":           {string(kyc.SourceOpenco), string(kyc.SourceQitech)},
-		"KycStatus":           {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
-		"DecidedBy":           {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
-		"RegistrationOutcome": {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
 		"CustomerStatus": {string(kyc.CustomerPending), string(kyc.CustomerInProgress), string(kyc.CustomerActionRequired), string(kyc.CustomerPendingActivation),
 			string(kyc.CustomerActive), string(kyc.CustomerRejected), string(kyc.CustomerFailed)},
 		"CipStatus": {string(kyc.CipCompleted), string(kyc.CipUpgradePending), string(kyc.CipUpgradeInProgress), string(kyc.CipUpgradeFailed),
@@ -191,7 +189,16 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"ProspectGender": {string(kyc.ProspectMale), string(kyc.ProspectFemale), string(kyc.ProspectOther), string(kyc.ProspectNone)},
 		"StepKind": {string(kyc.StepPerson), string(kyc.StepFace), string(kyc.StepLiveness), string(kyc.StepIdentity), string(kyc.StepFaceValidation),
 			string(kyc.StepDocument), string(kyc.StepCip), string(kyc.StepCustomer)},
-		"BreakerState": {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
+		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
+		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
+		"SourceKyc":             {string(kyc.SourceOpenco), string(kyc.SourceQitech)},
+		"KycStatus":             {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
+		"DecidedBy":             {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
+		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
+		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
+		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
+		"ErasureReason":         reasons,
+		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}

@@ -55,6 +55,11 @@ func (r *mutationResolver) RetryJob(ctx context.Context, input kyc.RetryJobInput
 	return r.service.RetryJob(ctx, input)
 }
 
+// ErasePerson is the resolver for the erasePerson field.
+func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error) {
+	return r.service.ErasePerson(ctx, input)
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)

@@ -9,14 +9,17 @@ import (
 )
 
 const customerColumns = `c.partner_id, c.id, c.person_id, c.provider, c.provider_customer_id, c.provider_user_id, c.provider_person_id, c.status,
-	c.provider_status, c.status_detail, c.submission, c.state, c.personal, c.created_at, c.updated_at, c.version, ` + keyColumns
+	c.provider_status, c.status_detail, c.submission, c.state, c.sealed_personal, c.created_at, c.updated_at, c.version, ` + keyColumns
+
+// selectCustomers joins the key that opens a row: that of the person. What follows narrows it further.
+const selectCustomers = `SELECT ` + customerColumns + ` FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id
+	WHERE c.partner_id = ? AND `
 
 // customerRow is a row of customers.
 type customerRow struct {
-	PartnerID string `db:"partner_id"`
-	ID        string `db:"id"`
-	PersonID  string `db:"person_id"`
-	wrappedKey
+	PartnerID          string  `db:"partner_id"`
+	ID                 string  `db:"id"`
+	PersonID           string  `db:"person_id"`
 	Provider           string  `db:"provider"`
 	ProviderCustomerID *string `db:"provider_customer_id"`
 	ProviderUserID     *string `db:"provider_user_id"`
@@ -26,12 +29,13 @@ type customerRow struct {
 	StatusDetail       *string `db:"status_detail"`
 	Submission         string  `db:"submission"`
 	State              string  `db:"state"`
-	Personal           []byte  `db:"personal"`
+	SealedPersonal     []byte  `db:"sealed_personal"`
 	EmailIndex         []byte  `db:"email_index"`
 	PhoneIndex         []byte  `db:"phone_index"`
 	CreatedAt          micros  `db:"created_at"`
 	UpdatedAt          micros  `db:"updated_at"`
 	Version            int     `db:"version"`
+	wrappedKey
 }
 
 // customerState is what is kept of a customer as JSON: no personal data.
@@ -54,7 +58,7 @@ type customerPersonal struct {
 	Request  json.RawMessage `json:"request,omitempty"`
 }
 
-func newCustomerRow(c *kyc.Customer) (customerRow, customerState, customerPersonal) {
+func newCustomerRow(c *kyc.Customer) (customerRow, customerPersonal, error) {
 	r := customerRow{
 		PartnerID: string(c.PartnerID), ID: string(c.ID), PersonID: string(c.PersonID), Provider: c.Provider,
 		ProviderCustomerID: c.ProviderCustomerID, ProviderUserID: c.ProviderUserID, ProviderPersonID: c.ProviderPersonID,
@@ -67,10 +71,16 @@ func newCustomerRow(c *kyc.Customer) (customerRow, customerState, customerPerson
 		name := u.Username.Reveal()
 		state.UserID, state.UserStatus, state.UserRoles, p.Username = u.ID, u.Status, u.Roles, &name
 	}
-	return r, state, p
+	text, err := json.Marshal(state)
+	r.State = string(text)
+	return r, p, err
 }
 
-func (r *customerRow) customer(state customerState, p customerPersonal) *kyc.Customer {
+func (r *customerRow) customer(p customerPersonal) (*kyc.Customer, error) {
+	var state customerState
+	if err := json.Unmarshal([]byte(r.State), &state); err != nil {
+		return nil, err
+	}
 	c := &kyc.Customer{
 		ID: kyc.CustomerID(r.ID), PartnerID: kyc.PartnerID(r.PartnerID), PersonID: kyc.PersonID(r.PersonID), Provider: r.Provider,
 		ProviderCustomerID: r.ProviderCustomerID, ProviderUserID: r.ProviderUserID, ProviderPersonID: r.ProviderPersonID,
@@ -83,7 +93,7 @@ func (r *customerRow) customer(state customerState, p customerPersonal) *kyc.Cus
 	if p.Username != nil {
 		c.User = &kyc.CustomerUser{ID: state.UserID, Username: kyc.NewEmailAddress(*p.Username), Status: state.UserStatus, Roles: state.UserRoles}
 	}
-	return c
+	return c, nil
 }
 
 // Fields of the blind indexes.
@@ -101,20 +111,20 @@ func phoneKey(provider string, p kyc.PhoneNumber) string { return provider + "\x
 
 // Customer implements [kyc.Reader].
 func (r reader) Customer(ctx context.Context, partner kyc.PartnerID, id kyc.CustomerID) (*kyc.Customer, error) {
-	return r.customer(ctx, "store.customer", `SELECT `+customerColumns+` FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id WHERE c.partner_id = ? AND c.id = ?`, partner, id)
+	return r.customer(ctx, "store.customer", selectCustomers+`c.id = ?`, partner, id)
 }
 
 // CustomerByEmail implements [kyc.Reader].
 func (r reader) CustomerByEmail(ctx context.Context, partner kyc.PartnerID, provider string, email kyc.EmailAddress) (*kyc.Customer, error) {
 	return r.customer(ctx, "store.customer_by_email",
-		`SELECT `+customerColumns+` FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id WHERE c.partner_id = ? AND c.provider = ? AND c.email_index = ?`,
+		selectCustomers+`c.provider = ? AND c.email_index = ?`,
 		partner, provider, r.crypt.index(partner, customerEmail, emailKey(provider, email)))
 }
 
 // CustomerByPhone implements [kyc.Reader].
 func (r reader) CustomerByPhone(ctx context.Context, partner kyc.PartnerID, provider string, phone kyc.PhoneNumber) (*kyc.Customer, error) {
 	return r.customer(ctx, "store.customer_by_phone",
-		`SELECT `+customerColumns+` FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id WHERE c.partner_id = ? AND c.provider = ? AND c.phone_index = ?`,
+		selectCustomers+`c.provider = ? AND c.phone_index = ?`,
 		partner, provider, r.crypt.index(partner, customerPhone, phoneKey(provider, phone)))
 }
 
@@ -123,7 +133,7 @@ func (r reader) customer(ctx context.Context, op, query string, args ...any) (c 
 		var row customerRow
 		found, err := q.get(&row, query, args...)
 		if found {
-			c, err = row.open(r.crypt, q)
+			c, err = r.openCustomer(q, &row)
 		}
 		return err
 	})
@@ -134,8 +144,7 @@ func (r reader) customer(ctx context.Context, op, query string, args ...any) (c 
 func (r reader) CustomersOf(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID][]*kyc.Customer, error) {
 	customers := make(map[kyc.PersonID][]*kyc.Customer, len(persons))
 	err := r.forEach(ctx, "store.customers_of", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
-		query, args, err := listed(`SELECT `+customerColumns+` FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id
-			WHERE c.partner_id = ? AND c.person_id IN (?) AND c.version > 0 ORDER BY c.person_id, c.id`, some, []any{partner}, nil)
+		query, args, err := listed(selectCustomers+`c.person_id IN (?) AND c.version > 0 ORDER BY c.person_id, c.id`, some, []any{partner}, nil)
 		if err != nil {
 			return err
 		}
@@ -144,7 +153,7 @@ func (r reader) CustomersOf(ctx context.Context, partner kyc.PartnerID, persons 
 			return err
 		}
 		for i := range found {
-			c, err := found[i].open(r.crypt, q)
+			c, err := r.openCustomer(q, &found[i])
 			if err != nil {
 				return err
 			}
@@ -155,42 +164,36 @@ func (r reader) CustomersOf(ctx context.Context, partner kyc.PartnerID, persons 
 	return customers, err
 }
 
-// open opens a row.
-func (r *customerRow) open(c *crypt, q *session) (*kyc.Customer, error) {
-	k, err := c.open(q, kyc.PartnerID(r.PartnerID), r.PersonID, r.wrappedKey)
+// openCustomer reads the sealed document of a row.
+func (r reader) openCustomer(q *session, row *customerRow) (*kyc.Customer, error) {
+	k, err := r.crypt.open(q, kyc.PartnerID(row.PartnerID), row.PersonID, row.wrappedKey)
 	if err != nil {
 		return nil, err
 	}
-	var state customerState
-	if err := json.Unmarshal([]byte(r.State), &state); err != nil {
-		return nil, err
-	}
 	var p customerPersonal
-	if err := k.unsealJSON("customers", "personal", r.ID, r.Personal, &p); err != nil {
+	if err := k.unsealJSON("customers", "personal", row.ID, row.SealedPersonal, &p); err != nil {
 		return nil, err
 	}
-	return r.customer(state, p), nil
+	return row.customer(p)
 }
 
 // customerRow makes the row of a customer, with the sealed document and the indexes.
 func (t *tx) customerRow(q *session, c *kyc.Customer) (customerRow, error) {
-	r, state, p := newCustomerRow(c)
+	r, p, err := newCustomerRow(c)
+	if err != nil {
+		return r, err
+	}
 	if e := c.Unique.Email; e != nil {
 		r.EmailIndex = t.crypt.index(c.PartnerID, customerEmail, emailKey(c.Provider, *e))
 	}
 	if ph := c.Unique.Phone; ph != nil {
 		r.PhoneIndex = t.crypt.index(c.PartnerID, customerPhone, phoneKey(c.Provider, *ph))
 	}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return r, err
-	}
-	r.State = string(text)
 	k, err := t.keyFor(q, c.PartnerID, string(c.PersonID))
 	if err != nil {
 		return r, err
 	}
-	r.Personal, err = k.sealJSON("customers", "personal", r.ID, p)
+	r.SealedPersonal, err = k.sealJSON("customers", "personal", r.ID, p)
 	return r, err
 }
 
@@ -201,10 +204,10 @@ func (t *tx) InsertCustomer(ctx context.Context, c *kyc.Customer) error {
 		if err != nil {
 			return err
 		}
-		_, err = q.execRow(`INSERT INTO customers (partner_id, id, person_id, provider, provider_customer_id, provider_user_id,
-			provider_person_id, status, provider_status, status_detail, submission, state, personal, created_at, updated_at, version, email_index, phone_index) VALUES (
-			:partner_id, :id, :person_id, :provider, :provider_customer_id, :provider_user_id, :provider_person_id, :status, :provider_status,
-			:status_detail, :submission, :state, :personal, :created_at, :updated_at, :version, :email_index, :phone_index)`, row)
+		_, err = q.execRow(`INSERT INTO customers (partner_id, id, person_id, provider, provider_customer_id, provider_user_id, provider_person_id,
+			status, provider_status, status_detail, submission, state, sealed_personal, created_at, updated_at, version, email_index, phone_index)
+			VALUES (:partner_id, :id, :person_id, :provider, :provider_customer_id, :provider_user_id, :provider_person_id,
+			:status, :provider_status, :status_detail, :submission, :state, :sealed_personal, :created_at, :updated_at, :version, :email_index, :phone_index)`, row)
 		return err
 	})
 }
@@ -219,7 +222,7 @@ func (t *tx) UpdateCustomer(ctx context.Context, c *kyc.Customer) error {
 		return mustChange(q.execRow(`UPDATE customers SET
 			provider_customer_id = :provider_customer_id, provider_user_id = :provider_user_id, provider_person_id = :provider_person_id,
 			status = :status, provider_status = :provider_status, status_detail = :status_detail, submission = :submission, state = :state,
-			personal = :personal, email_index = :email_index, phone_index = :phone_index, updated_at = :updated_at, version = :version
+			sealed_personal = :sealed_personal, email_index = :email_index, phone_index = :phone_index, updated_at = :updated_at, version = :version
 			WHERE partner_id = :partner_id AND id = :id`, row))
 	})
 }
@@ -227,7 +230,7 @@ func (t *tx) UpdateCustomer(ctx context.Context, c *kyc.Customer) error {
 // DeleteCustomer implements [kyc.Tx].
 func (t *tx) DeleteCustomer(ctx context.Context, partner kyc.PartnerID, id kyc.CustomerID) error {
 	return t.use(ctx, "store.delete_customer", func(_ context.Context, q *session) error {
-		_, err := q.exec(`DELETE FROM customers c CROSS JOIN data_keys k ON k.partner_id = c.partner_id AND k.owner = c.person_id WHERE c.partner_id = ? AND c.id = ?`, partner, id)
+		_, err := q.exec(`DELETE FROM customers WHERE partner_id = ? AND id = ?`, partner, id)
 		return err
 	})
 }

@@ -123,6 +123,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	a.worker = worker.New(worker.Config{
 		Store: a.store, Run: a.service.RunJob, Lease: a.service.Lease(), Clock: o.Clock, Logger: o.Logger, Registerer: reg,
 	})
+	if err := a.service.EnsureRetention(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
 	graphQL, err := newGraphQL(o, a.service, verifier, reg)
 	if err != nil {
 		return nil, err

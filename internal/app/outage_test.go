@@ -32,7 +32,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{Config: func(c *config.Config) {
 		c.AnswerWithin = 100 * time.Millisecond
-		c.Providers.QITech.Breaker.OpenFor = 300 * time.Millisecond
+		c.Providers.QITech.Breaker.OpenFor = 3 * time.Second // ten registrations are over by then on any machine
 	}})
 	token := g.Token(apptest.Acme)
 	putFault(t, g, `{"operation":"analyze_person","kind":"status","value":503}`)

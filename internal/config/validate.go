@@ -42,6 +42,9 @@ var (
 
 const required = "is required"
 
+// minRegistrationAge is how long an idempotency key is kept (contract: 30 days).
+const minRegistrationAge = Age(30 * 24 * time.Hour)
+
 // maxAnswerWithin bounds how long a caller is kept waiting. A connection is held that long (ours).
 const maxAnswerWithin = time.Minute
 
@@ -75,6 +78,12 @@ func (c Config) validate() []Problem {
 	if k := c.Keys; k != nil {
 		v.text("keys.file", k.File, "the keyset made by `kycgate keys init`")
 		v.secret("keys.passphrase", k.Passphrase, "env:NAME or file:PATH of the keyset's passphrase")
+	}
+	if r := c.Retention; r.Persons > 0 && r.Persons < r.HoldPersons {
+		v.add("retention.persons", "is shorter than retention.hold_persons, which forbids it: make it at least as long")
+	}
+	if r := c.Retention.Registrations; r > 0 && r < minRegistrationAge {
+		v.add("retention.registrations", "must be at least 30d: an idempotency key stands for its registration that long")
 	}
 	v.auth(c.Auth)
 	v.providers(c.Providers)

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"RegistrationsPages", registrationsPages},
 		{"RegistrationsAccepted", registrationsAccepted},
 		{"Analyses", analyses},
+		{"Customers", customers},
 		{"Calls", calls},
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},

@@ -18,7 +18,7 @@ CREATE TABLE customers (
   state                TEXT    NOT NULL,
   email_index          BLOB,
   phone_index          BLOB,
-  personal             BLOB    NOT NULL,
+  sealed_personal      BLOB    NOT NULL,
   created_at           INTEGER NOT NULL,
   updated_at           INTEGER NOT NULL,
   version              INTEGER NOT NULL, -- 0: its registration was not accepted yet; nobody may see it
