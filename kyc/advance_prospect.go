@@ -415,8 +415,11 @@ func (s *Service) applyProspectStep(c *Customer, st prospectStep, now time.Time)
 		if st.correction {
 			state.Correction = ""
 			forgetKnown(c)
+			if c.ProviderUserID != nil && *c.ProviderUserID != st.verdict.UserID {
+				s.Logger.Error("provider made another user of a correction; an operator must tell it which one counts", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID)
+			}
 		}
-		return c.applyProspect(*st.verdict, st.correction, now), false
+		return c.applyProspect(*st.verdict, st.correction, now) || s.flagStuck(c, now), false
 	case st.lost:
 		c.Submission = SubmissionAmbiguous
 		return true, false

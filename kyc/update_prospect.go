@@ -132,6 +132,9 @@ func updateProspect(ctx context.Context, tx Tx, partner PartnerID, in UpdatePros
 	if !c.NextAction.isCorrection() || c.Status == CustomerRejected || c.Status == CustomerFailed {
 		return refused(UserError{Code: CodeConflict, Message: "has no data to be corrected now: see its nextAction", Path: []string{"input", "customerId"}})
 	}
+	if c.Submission == SubmissionAccepted && !sameIdentity(known, profile) {
+		return refused(UserError{Code: CodeInvalid, Message: "cannot be changed together with the e-mail address, nor where there is none: one of the two has to tell the provider who the person is", Path: []string{"input", "phone"}})
+	}
 	if errs, err = prospectTaken(ctx, tx, partner, profile, c.ID); err != nil {
 		return nil, nil, err
 	} else if len(errs) > 0 {
@@ -141,6 +144,15 @@ func updateProspect(ctx context.Context, tx Tx, partner PartnerID, in UpdatePros
 		return c, nil, err
 	}
 	return c, nil, tx.SaveIdempotent(ctx, &IdempotentAnswer{PartnerID: partner, Key: key, Mutation: mutUpdateProspect, PersonID: c.PersonID, ObjectID: string(c.ID), CreatedAt: now}, hash)
+}
+
+// sameIdentity reports whether a correction leaves the provider something to know the person by. Without it, the
+// correction would make a second person there (ours).
+func sameIdentity(known, corrected ProspectProfile) bool {
+	if phoneLine(known.Phone) == phoneLine(corrected.Phone) {
+		return true
+	}
+	return known.Email != nil && corrected.Email != nil && emailBox(*known.Email) == emailBox(*corrected.Email)
 }
 
 func (a *NextAction) isCorrection() bool { return a != nil && a.Kind == ActionCorrectData }

@@ -298,7 +298,10 @@ func TestProspectCorrection(t *testing.T) {
 	if a := g.Query(token, updateLeap, map[string]any{"input": map[string]any{"customerId": id, "email": "nope", "state": "Narnia"}}); a.Str("updateProspect.userErrors.0.code") != "INVALID" || a.Str("updateProspect.userErrors.1.code") != "INVALID" {
 		t.Errorf("%s", a.Body)
 	}
-	correct := map[string]any{"input": map[string]any{"customerId": id, "firstName": "Ana", "email": "right@example.com", "phone": mexican(2), "idempotencyKey": "fix"}}
+	if a := g.Query(token, updateLeap, map[string]any{"input": map[string]any{"customerId": id, "email": "right@example.com", "phone": mexican(2)}}); fmt.Sprint(a.Get("updateProspect.userErrors.0.path")) != "[input phone]" {
+		t.Errorf("nothing would tell Leap who it is: %s", a.Body)
+	}
+	correct := map[string]any{"input": map[string]any{"customerId": id, "firstName": "Ana", "email": "right@example.com", "idempotencyKey": "fix"}}
 	a := g.Query(token, updateLeap, correct)
 	if a.Str("updateProspect.customer.status") != "IN_PROGRESS" || a.Str("updateProspect.customer.nextAction.kind") != "WAIT" || a.Str("updateProspect.customer.person.name") != "Ana Hernández" {
 		t.Fatalf("%s", a.Body)
@@ -313,9 +316,6 @@ func TestProspectCorrection(t *testing.T) {
 	if u := g.Leap.Users(); len(u) != 1 || u[0].Posted != 2 || u[0].Corrected != 1 {
 		t.Errorf("%+v", u)
 	}
-	if _, ok := g.Leap.ByPhone(mexican(2)); !ok {
-		t.Error("the corrected phone did not arrive")
-	}
 	for name, tc := range map[string]struct {
 		token, id, code string
 	}{
@@ -325,12 +325,20 @@ func TestProspectCorrection(t *testing.T) {
 			t.Errorf("%s: %s", name, a.Body)
 		}
 	}
-	// The old phone and address are free, the new ones are taken.
-	if a := g.Query(token, registerLeap, prospect(2, nil)); a.Str("registerProspect.userErrors.0.code") != "DUPLICATE_PHONE" {
+	// The old address is free, the new one is taken.
+	if a := g.Query(token, registerLeap, prospect(2, map[string]any{"email": "right@example.com"})); a.Str("registerProspect.userErrors.0.code") != "DUPLICATE_EMAIL" {
 		t.Errorf("%s", a.Body)
 	}
-	if a := g.Query(token, registerLeap, prospect(1, map[string]any{"email": "wrong@example.com"})); a.Str("registerProspect.customer.id") == "" {
+	if a := g.Query(token, registerLeap, prospect(3, map[string]any{"email": "wrong@example.com"})); a.Str("registerProspect.customer.id") == "" {
 		t.Errorf("%s", a.Body)
+	}
+	// A corrected phone arrives too.
+	other := g.Query(token, registerLeap, prospect(4, map[string]any{"firstName": "InvalidPersonalData", "email": "same@example.com"})).Str("registerProspect.customer.id")
+	eventually(g, token, other, hasStatus("ACTION_REQUIRED"))
+	g.Query(token, updateLeap, map[string]any{"input": map[string]any{"customerId": other, "phone": mexican(5)}})
+	eventually(g, token, other, hasStatus("ACTIVE"))
+	if u, ok := g.Leap.ByPhone(mexican(5)); !ok || u.Corrected != 1 {
+		t.Error("the corrected phone did not arrive")
 	}
 }
 
