@@ -127,6 +127,10 @@ func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 }
 
 func (d DocumentNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() { // a person made for a customer has none
+		_, err := io.WriteString(w, "null")
+		return err
+	}
 	return d.marshal(ctx, w, maskDocument)
 }
 
@@ -139,6 +143,10 @@ func (p PhoneNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 }
 
 func (d Date) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() { // a prospect need not tell it
+		_, err := io.WriteString(w, "null")
+		return err
+	}
 	return d.marshal(ctx, w, maskDate)
 }
 

@@ -79,7 +79,7 @@ func newNamer() *namer {
 }
 
 var (
-	anID   = regexp.MustCompile(`\b(per|reg|err)_[0-9A-Z]{26}`)
+	anID   = regexp.MustCompile(`\b(per|reg|cus|err)_[0-9A-Z]{26}`)
 	aTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	cursor = regexp.MustCompile(`"(cursor|startCursor|endCursor)":"[^"]+"`)
 )
