@@ -2,13 +2,17 @@ package app_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/leap/leapsim"
+	"github.com/kycgate/kycgate/providers/simulator"
 )
 
 const (
@@ -575,4 +580,63 @@ func TestProspectOfAnImpatientCaller(t *testing.T) {
 		t.Fatal("it was answered")
 	}
 	g.Eventually(token, `{ persons { nodes { customers { id status } } } }`, nil, func(a apptest.Answer) bool { return a.Str("persons.nodes.0.customers.0.status") == "ACTIVE" })
+}
+
+// The call is in the ledger, without an outcome, before Leap sees its first byte; what it is about is SENT.
+func TestProspectCallIsRecordedBeforeItLeaves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sim := leapsim.New(leapsim.Config{StepEveryLook: true})
+	defer func() { _ = sim.Close() }()
+	var looked atomic.Int32
+	upstream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/register-user-v2") {
+			db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "kycgate.db")+"?mode=ro&_query_only=true&_busy_timeout=5000")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			var open, sent int
+			err = errors.Join(db.QueryRow(`SELECT count(*) FROM provider_calls WHERE operation IN ('register_prospect', 'update_prospect') AND outcome IS NULL`).Scan(&open),
+				db.QueryRow(`SELECT count(*) FROM customers WHERE submission = 'SENT' OR state LIKE '%"Correction":"SENT"%'`).Scan(&sent), db.Close())
+			if err != nil || open != 1 || sent != 1 {
+				t.Errorf("at the first byte: %d open calls, %d sent, %v", open, sent, err)
+			}
+			looked.Add(1)
+		}
+		http.StripPrefix("/leap", sim).ServeHTTP(w, r)
+	})
+	g := apptest.Start(t, apptest.Options{Dir: dir, Upstream: upstream})
+	token := g.Token(apptest.Acme)
+	if err := sim.Faults().Add(simulator.Fault{Operation: leapsim.OpRegisterProspect, Kind: simulator.FaultStatus, Value: json.RawMessage("503"), Times: new(1)}); err != nil {
+		t.Fatal(err)
+	}
+	id := g.Query(token, registerLeap, prospect(1, map[string]any{"firstName": "InvalidAddress"})).Str("registerProspect.customer.id")
+	eventually(g, token, id, hasStatus("ACTION_REQUIRED"))
+	g.Query(token, updateLeap, map[string]any{"input": map[string]any{"customerId": id, "address": "Calle 1"}})
+	eventually(g, token, id, hasStatus("ACTIVE"))
+	if looked.Load() != 3 {
+		t.Errorf("%d calls were seen", looked.Load())
+	}
+}
+
+// Somebody who is erased is asked about no more.
+func TestErasedProspectIsForgotten(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{})
+	token := g.Token(apptest.Acme)
+	a := g.Query(token, registerLeap, prospect(1, map[string]any{"firstName": "OnProcess"}))
+	id, person := a.Str("registerProspect.customer.id"), a.Str("registerProspect.customer.person.id")
+	if a := g.Query(token, `mutation($id: ID!) { erasePerson(input: {personId: $id, reason: DATA_SUBJECT_REQUEST}) { erasure { status providers { provider } } userErrors { code } } }`, map[string]any{"id": person}); a.Str("erasePerson.erasure.status") != "DONE" || a.Str("erasePerson.erasure.providers.0.provider") != "leap" {
+		t.Fatalf("%s", a.Body)
+	}
+	if a := g.Query(token, customerByID, map[string]any{"id": id}); a.Get("customer") != nil {
+		t.Errorf("%s", a.Body)
+	}
+	if m := g.Metrics(); !strings.Contains(m, `kycgate_jobs_due{kind="prospect"} 0`) {
+		t.Error("its job is still there")
+	}
+	if a := g.Query(token, registerLeap, prospect(1, nil)); a.Str("registerProspect.userErrors.0.code") == "DUPLICATE_PHONE" && a.Get("registerProspect.userErrors.0.provider") == nil {
+		t.Errorf("the phone is not free here: %s", a.Body)
+	}
 }

@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"JobFencing", jobFencing},
 		{"JobHint", jobHint},
 		{"JobBury", jobBury},
+		{"JobDead", jobDead},
 		{"JobBacklog", jobBacklog},
 		{"JobModel", jobModel},
 	} {
