@@ -24,6 +24,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	Customer() CustomerResolver
 	DeadJobConnection() DeadJobConnectionResolver
+	FaceRegistration() FaceRegistrationResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
@@ -145,6 +146,16 @@ type ComplexityRoot struct {
 		Value    func(childComplexity int) int
 	}
 
+	FaceRegistration struct {
+		CreatedAt       func(childComplexity int) int
+		DocumentNumber  func(childComplexity int) int
+		ID              func(childComplexity int) int
+		Person          func(childComplexity int) int
+		Provider        func(childComplexity int) int
+		RegistrationKey func(childComplexity int) int
+		Source          func(childComplexity int) int
+	}
+
 	KycReview struct {
 		Analyses       func(childComplexity int) int
 		DecidedAt      func(childComplexity int) int
@@ -162,6 +173,7 @@ type ComplexityRoot struct {
 
 	Mutation struct {
 		ErasePerson      func(childComplexity int, input kyc.ErasePersonInput) int
+		RegisterFace     func(childComplexity int, input kyc.RegisterFaceInput) int
 		RegisterPerson   func(childComplexity int, input kyc.RegisterPersonInput) int
 		RegisterProspect func(childComplexity int, input kyc.RegisterProspectInput) int
 		RetryJob         func(childComplexity int, input kyc.RetryJobInput) int
@@ -187,27 +199,28 @@ type ComplexityRoot struct {
 	}
 
 	Person struct {
-		Address        func(childComplexity int) int
-		Birthdate      func(childComplexity int) int
-		CreatedAt      func(childComplexity int) int
-		Customers      func(childComplexity int) int
-		DocumentNumber func(childComplexity int) int
-		Emails         func(childComplexity int) int
-		ExternalIds    func(childComplexity int) int
-		FatherName     func(childComplexity int) int
-		Gender         func(childComplexity int) int
-		ID             func(childComplexity int) int
-		Kyc            func(childComplexity int) int
-		MonthlyIncome  func(childComplexity int) int
-		MotherName     func(childComplexity int) int
-		Name           func(childComplexity int) int
-		Nationality    func(childComplexity int) int
-		Occupation     func(childComplexity int) int
-		Phones         func(childComplexity int) int
-		Registrations  func(childComplexity int, first *int, after *string) int
-		SourceKyc      func(childComplexity int) int
-		UpdatedAt      func(childComplexity int) int
-		Version        func(childComplexity int) int
+		Address           func(childComplexity int) int
+		Birthdate         func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		Customers         func(childComplexity int) int
+		DocumentNumber    func(childComplexity int) int
+		Emails            func(childComplexity int) int
+		ExternalIds       func(childComplexity int) int
+		FaceRegistrations func(childComplexity int) int
+		FatherName        func(childComplexity int) int
+		Gender            func(childComplexity int) int
+		ID                func(childComplexity int) int
+		Kyc               func(childComplexity int) int
+		MonthlyIncome     func(childComplexity int) int
+		MotherName        func(childComplexity int) int
+		Name              func(childComplexity int) int
+		Nationality       func(childComplexity int) int
+		Occupation        func(childComplexity int) int
+		Phones            func(childComplexity int) int
+		Registrations     func(childComplexity int, first *int, after *string) int
+		SourceKyc         func(childComplexity int) int
+		UpdatedAt         func(childComplexity int) int
+		Version           func(childComplexity int) int
 	}
 
 	PersonConnection struct {
@@ -251,15 +264,22 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		Customer           func(childComplexity int, id string) int
-		DeadJobs           func(childComplexity int, first *int, after *string) int
-		Node               func(childComplexity int, id string) int
-		Person             func(childComplexity int, id string) int
-		PersonByDocument   func(childComplexity int, documentNumber string) int
-		PersonByExternalID func(childComplexity int, externalID string) int
-		Persons            func(childComplexity int, first *int, after *string, filter *kyc.PersonFilter) int
-		Providers          func(childComplexity int) int
-		Viewer             func(childComplexity int) int
+		Customer                   func(childComplexity int, id string) int
+		DeadJobs                   func(childComplexity int, first *int, after *string) int
+		FaceRegistration           func(childComplexity int, registrationKey string) int
+		FaceRegistrationByDocument func(childComplexity int, documentNumber string) int
+		Node                       func(childComplexity int, id string) int
+		Person                     func(childComplexity int, id string) int
+		PersonByDocument           func(childComplexity int, documentNumber string) int
+		PersonByExternalID         func(childComplexity int, externalID string) int
+		Persons                    func(childComplexity int, first *int, after *string, filter *kyc.PersonFilter) int
+		Providers                  func(childComplexity int) int
+		Viewer                     func(childComplexity int) int
+	}
+
+	RegisterFacePayload struct {
+		FaceRegistration func(childComplexity int) int
+		UserErrors       func(childComplexity int) int
 	}
 
 	RegisterPersonPayload struct {
@@ -755,6 +775,49 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ExternalId.Value(childComplexity), true
 
+	case "FaceRegistration.createdAt":
+		if e.ComplexityRoot.FaceRegistration.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.CreatedAt(childComplexity), true
+	case "FaceRegistration.documentNumber":
+		if e.ComplexityRoot.FaceRegistration.DocumentNumber == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.DocumentNumber(childComplexity), true
+	case "FaceRegistration.id":
+		if e.ComplexityRoot.FaceRegistration.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.ID(childComplexity), true
+	case "FaceRegistration.person":
+		if e.ComplexityRoot.FaceRegistration.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Person(childComplexity), true
+	case "FaceRegistration.provider":
+		if e.ComplexityRoot.FaceRegistration.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Provider(childComplexity), true
+	case "FaceRegistration.registrationKey":
+		if e.ComplexityRoot.FaceRegistration.RegistrationKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.RegistrationKey(childComplexity), true
+	case "FaceRegistration.source":
+		if e.ComplexityRoot.FaceRegistration.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Source(childComplexity), true
+
 	case "KycReview.analyses":
 		if e.ComplexityRoot.KycReview.Analyses == nil {
 			break
@@ -822,6 +885,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
+	case "Mutation.registerFace":
+		if e.ComplexityRoot.Mutation.RegisterFace == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerFace_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterFace(childComplexity, args["input"].(kyc.RegisterFaceInput)), true
 	case "Mutation.registerPerson":
 		if e.ComplexityRoot.Mutation.RegisterPerson == nil {
 			break
@@ -966,6 +1040,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.ExternalIds(childComplexity), true
+	case "Person.faceRegistrations":
+		if e.ComplexityRoot.Person.FaceRegistrations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Person.FaceRegistrations(childComplexity), true
 	case "Person.fatherName":
 		if e.ComplexityRoot.Person.FatherName == nil {
 			break
@@ -1216,6 +1296,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.DeadJobs(childComplexity, args["first"].(*int), args["after"].(*string)), true
+	case "Query.faceRegistration":
+		if e.ComplexityRoot.Query.FaceRegistration == nil {
+			break
+		}
+
+		args, err := ec.field_Query_faceRegistration_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.FaceRegistration(childComplexity, args["registrationKey"].(string)), true
+	case "Query.faceRegistrationByDocument":
+		if e.ComplexityRoot.Query.FaceRegistrationByDocument == nil {
+			break
+		}
+
+		args, err := ec.field_Query_faceRegistrationByDocument_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.FaceRegistrationByDocument(childComplexity, args["documentNumber"].(string)), true
 
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
@@ -1284,6 +1386,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Viewer(childComplexity), true
+
+	case "RegisterFacePayload.faceRegistration":
+		if e.ComplexityRoot.RegisterFacePayload.FaceRegistration == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterFacePayload.FaceRegistration(childComplexity), true
+	case "RegisterFacePayload.userErrors":
+		if e.ComplexityRoot.RegisterFacePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterFacePayload.UserErrors(childComplexity), true
 
 	case "RegisterPersonPayload.outcome":
 		if e.ComplexityRoot.RegisterPersonPayload.Outcome == nil {
@@ -1481,6 +1596,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputErasePersonInput,
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
+		ec.unmarshalInputRegisterFaceInput,
 		ec.unmarshalInputRegisterPersonInput,
 		ec.unmarshalInputRegisterProspectInput,
 		ec.unmarshalInputRetryJobInput,
@@ -1645,6 +1761,8 @@ scalar Int64
 scalar UUID
 "Any JSON value."
 scalar JSON
+"A picture: base64 of RFC 4648 section 4, the standard alphabet with padding, no line breaks and no ` + "`" + `data:` + "`" + ` prefix. Never answered."
+scalar Base64
 
 "Whatever has a global id."
 interface Node {
@@ -1682,6 +1800,10 @@ type Query {
   the cause, then ` + "`" + `retryJob` + "`" + `; a start of the gateway runs all of them again. ` + "`" + `first` + "`" + ` is 1 to 100.
   """
   deadJobs(first: Int = 25, after: String @nonpii): DeadJobConnection! @scope(any: [ADMIN])
+  "One face by QI Tech's key of it. One that we do not know is asked for at QI Tech and remembered."
+  faceRegistration(registrationKey: ID!): FaceRegistration @scope(any: [PERSONS_READ])
+  "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
+  faceRegistrationByDocument(documentNumber: String! @pii(kind: DOCUMENT)): FaceRegistration @scope(any: [PERSONS_READ])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
   providers: [Provider!]! @scope(any: [PROVIDERS_READ])
   "Who this token is."
@@ -1705,6 +1827,12 @@ type Mutation {
   updateProspect(input: UpdateProspectInput!): UpdateProspectPayload! @scope(any: [CUSTOMERS_WRITE])
   "Runs a dead job again, now."
   retryJob(input: RetryJobInput!): RetryJobPayload! @scope(any: [ADMIN])
+  """
+  Registers a face at QI Tech, against which later 1:1 validations compare. A CPF may have several; its person need not
+  exist yet. A picture cannot wait for a provider to come back: ` + "`" + `PROVIDER_UNAVAILABLE` + "`" + ` is to be repeated with the same
+  idempotencyKey, and what an unanswered call has registered is looked up before anything is sent again.
+  """
+  registerFace(input: RegisterFaceInput!): RegisterFacePayload! @scope(any: [PERSONS_WRITE])
   """
   Erases a person: destroys the key their data is encrypted with, their external ids and look-ups, and ends their jobs. Nobody can
   read the person again, in no backup either. What stays is the ledger of calls, the audit trail and this answer, in ids and times.
@@ -1751,6 +1879,8 @@ type Person implements Node {
   registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The person as a customer of FinHub and Leap, oldest first."
   customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Faces registered for this CPF, oldest first; the newest hundred."
+  faceRegistrations: [FaceRegistration!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "First registration."
   createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Last change of any field, the KYC status included."
@@ -2428,6 +2558,54 @@ type RetryJobPayload {
   userErrors: [UserError!]! @scope(any: [ADMIN])
 }
 
+"A face that QI Tech holds for 1:1 comparison."
+type FaceRegistration implements Node {
+  "Opaque: ` + "`" + `fac_…` + "`" + `."
+  id: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "QI Tech's key of it: what ` + "`" + `RegisterPersonInput.faceRecognitionId` + "`" + ` takes."
+  registrationKey: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "Who holds it: ` + "`" + `qitech` + "`" + `."
+  provider: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
+  "The person with its CPF; null until one is registered."
+  person: Person @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "CPF, eleven digits without punctuation; null for a face that was found by its key, because QI Tech does not say whose it is."
+  documentNumber: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: DOCUMENT)
+  "What it was registered from."
+  source: FaceImageSource! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "When we registered or first saw it."
+  createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+}
+
+"What a face was registered from."
+enum FaceImageSource {
+  "A picture QI Tech had already, by its key."
+  IMAGE_KEY
+  "A picture that was sent along."
+  IMAGE
+  "Somebody else registered it, for example an older SDK; nobody tells from what."
+  ELSEWHERE
+}
+
+"A face to register: exactly one of ` + "`" + `imageKey` + "`" + ` and ` + "`" + `image` + "`" + `."
+input RegisterFaceInput {
+  "CPF, formatted or bare, with right check digits."
+  documentNumber: String! @pii(kind: DOCUMENT)
+  "QI Tech's key of a picture its SDK has taken."
+  imageKey: UUID @nonpii
+  "The picture: JPEG or PNG by content, at most 3,000,000 bytes, 4,096 pixels a side and 16,000,000 in all. Its metadata is removed before it leaves."
+  image: Base64 @pii(kind: CAPTURE)
+  "1 to 255 printable ASCII characters. The same key never makes two registrations. A refusal frees it. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"What became of a face. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `faceRegistration` + "`" + ` is null."
+type RegisterFacePayload {
+  "The face as registered."
+  faceRegistration: FaceRegistration @scope(any: [PERSONS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [PERSONS_WRITE])
+}
+
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
@@ -2500,7 +2678,7 @@ type UserError {
   path: [String!]! @scope(any: [ANY]) @nonpii
   "The provider that refused, if one did."
   provider: String @scope(any: [ANY]) @nonpii
-  "Its code for that, if it is one we know."
+  "Its code for that, if it is one we know. Of an IMAGE_REJECTED without a provider it is our own decoder's: ` + "`" + `truncated` + "`" + `, ` + "`" + `too_many_bytes` + "`" + `."
   providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY])
@@ -2522,6 +2700,8 @@ enum UserErrorCode {
   DUPLICATE_EMAIL
   "Another customer has this phone number, here or at the provider."
   DUPLICATE_PHONE
+  "The picture is none we may send, or the provider cannot use it; providerCode says why."
+  IMAGE_REJECTED
   "The provider refused the data."
   PROVIDER_REJECTED
   "The provider this needs is not configured here."
@@ -2827,6 +3007,26 @@ func (ec *executionContext) childFields_ExternalId(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type ExternalId", field.Name)
 }
 
+func (ec *executionContext) childFields_FaceRegistration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_FaceRegistration_id(ctx, field)
+	case "registrationKey":
+		return ec.fieldContext_FaceRegistration_registrationKey(ctx, field)
+	case "provider":
+		return ec.fieldContext_FaceRegistration_provider(ctx, field)
+	case "person":
+		return ec.fieldContext_FaceRegistration_person(ctx, field)
+	case "documentNumber":
+		return ec.fieldContext_FaceRegistration_documentNumber(ctx, field)
+	case "source":
+		return ec.fieldContext_FaceRegistration_source(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_FaceRegistration_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FaceRegistration", field.Name)
+}
+
 func (ec *executionContext) childFields_KycReview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "status":
@@ -2931,6 +3131,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_registrations(ctx, field)
 	case "customers":
 		return ec.fieldContext_Person_customers(ctx, field)
+	case "faceRegistrations":
+		return ec.fieldContext_Person_faceRegistrations(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Person_createdAt(ctx, field)
 	case "updatedAt":
@@ -3019,6 +3221,16 @@ func (ec *executionContext) childFields_ProviderOperation(ctx context.Context, f
 		return ec.fieldContext_ProviderOperation_retryAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProviderOperation", field.Name)
+}
+
+func (ec *executionContext) childFields_RegisterFacePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "faceRegistration":
+		return ec.fieldContext_RegisterFacePayload_faceRegistration(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegisterFacePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterFacePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RegisterPersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -26,17 +26,22 @@ type CustomerResolver interface {
 type DeadJobConnectionResolver interface {
 	TotalCount(ctx context.Context, obj *kyc.DeadJobConnection) (int, error)
 }
+type FaceRegistrationResolver interface {
+	Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error)
+}
 type MutationResolver interface {
 	RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error)
 	RegisterProspect(ctx context.Context, input kyc.RegisterProspectInput) (*kyc.ProspectPayload, error)
 	UpdateProspect(ctx context.Context, input kyc.UpdateProspectInput) (*kyc.ProspectPayload, error)
 	RetryJob(ctx context.Context, input kyc.RetryJobInput) (*kyc.RetryJobPayload, error)
+	RegisterFace(ctx context.Context, input kyc.RegisterFaceInput) (*kyc.RegisterFacePayload, error)
 	ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error)
 }
 type PersonResolver interface {
 	ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error)
 	Registrations(ctx context.Context, obj *kyc.Person, first *int, after *string) (*kyc.RegistrationConnection, error)
 	Customers(ctx context.Context, obj *kyc.Person) ([]*kyc.Customer, error)
+	FaceRegistrations(ctx context.Context, obj *kyc.Person) ([]*kyc.FaceRegistration, error)
 }
 type PersonConnectionResolver interface {
 	TotalCount(ctx context.Context, obj *kyc.PersonConnection) (int, error)
@@ -49,6 +54,8 @@ type QueryResolver interface {
 	Persons(ctx context.Context, first *int, after *string, filter *kyc.PersonFilter) (*kyc.PersonConnection, error)
 	Customer(ctx context.Context, id string) (*kyc.Customer, error)
 	DeadJobs(ctx context.Context, first *int, after *string) (*kyc.DeadJobConnection, error)
+	FaceRegistration(ctx context.Context, registrationKey string) (*kyc.FaceRegistration, error)
+	FaceRegistrationByDocument(ctx context.Context, documentNumber string) (*kyc.FaceRegistration, error)
 	Providers(ctx context.Context) ([]*kyc.ProviderHealth, error)
 	Viewer(ctx context.Context) (*kyc.Viewer, error)
 }
@@ -66,6 +73,20 @@ func (ec *executionContext) field_Mutation_erasePerson_args(ctx context.Context,
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (kyc.ErasePersonInput, error) {
 			return ec.unmarshalNErasePersonInput2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐErasePersonInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_registerFace_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (kyc.RegisterFaceInput, error) {
+			return ec.unmarshalNRegisterFaceInput2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegisterFaceInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -199,6 +220,34 @@ func (ec *executionContext) field_Query_deadJobs_args(ctx context.Context, rawAr
 		return nil, err
 	}
 	args["after"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_faceRegistrationByDocument_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "documentNumber",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["documentNumber"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_faceRegistration_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "registrationKey",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["registrationKey"] = arg0
 	return args, nil
 }
 
@@ -1991,6 +2040,176 @@ func (ec *executionContext) fieldContext_ExternalId_mappedAt(_ context.Context, 
 	return graphql.NewScalarFieldContext("ExternalId", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
+func (ec *executionContext) _FaceRegistration_id(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v kyc.FaceID) graphql.Marshaler {
+			return ec.marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceID(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _FaceRegistration_registrationKey(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_registrationKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RegistrationKey, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_registrationKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _FaceRegistration_provider(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_provider(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Provider, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_provider(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _FaceRegistration_person(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_person(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.FaceRegistration().Person(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *kyc.Person) graphql.Marshaler {
+			return ec.marshalOPerson2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPerson(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_person(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "FaceRegistration",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Person(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _FaceRegistration_documentNumber(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_documentNumber(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DocumentNumber, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v kyc.DocumentNumber) graphql.Marshaler {
+			return ec.marshalOString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_documentNumber(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _FaceRegistration_source(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_source(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Source, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v kyc.FaceImageSource) graphql.Marshaler {
+			return ec.marshalNFaceImageSource2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceImageSource(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_source(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type FaceImageSource does not have child fields"))
+}
+
+func (ec *executionContext) _FaceRegistration_createdAt(ctx context.Context, field graphql.CollectedField, obj *kyc.FaceRegistration) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FaceRegistration_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FaceRegistration_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FaceRegistration", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
 func (ec *executionContext) _KycReview_status(ctx context.Context, field graphql.CollectedField, obj *kyc.KycReview) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2368,6 +2587,50 @@ func (ec *executionContext) fieldContext_Mutation_retryJob(ctx context.Context, 
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_retryJob_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_registerFace(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_registerFace(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().RegisterFace(ctx, fc.Args["input"].(kyc.RegisterFaceInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *kyc.RegisterFacePayload) graphql.Marshaler {
+			return ec.marshalNRegisterFacePayload2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegisterFacePayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_registerFace(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RegisterFacePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_registerFace_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -3109,6 +3372,38 @@ func (ec *executionContext) fieldContext_Person_customers(_ context.Context, fie
 		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Customer(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Person_faceRegistrations(ctx context.Context, field graphql.CollectedField, obj *kyc.Person) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Person_faceRegistrations(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Person().FaceRegistrations(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*kyc.FaceRegistration) graphql.Marshaler {
+			return ec.marshalNFaceRegistration2ᚕᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistrationᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Person_faceRegistrations(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Person",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FaceRegistration(ctx, field)
 		},
 	}
 	return fc, nil
@@ -4051,6 +4346,94 @@ func (ec *executionContext) fieldContext_Query_deadJobs(ctx context.Context, fie
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_faceRegistration(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_faceRegistration(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().FaceRegistration(ctx, fc.Args["registrationKey"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *kyc.FaceRegistration) graphql.Marshaler {
+			return ec.marshalOFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_faceRegistration(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FaceRegistration(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_faceRegistration_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_faceRegistrationByDocument(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_faceRegistrationByDocument(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().FaceRegistrationByDocument(ctx, fc.Args["documentNumber"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *kyc.FaceRegistration) graphql.Marshaler {
+			return ec.marshalOFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_faceRegistrationByDocument(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FaceRegistration(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_faceRegistrationByDocument_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_providers(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4186,6 +4569,70 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RegisterFacePayload_faceRegistration(ctx context.Context, field graphql.CollectedField, obj *kyc.RegisterFacePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RegisterFacePayload_faceRegistration(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FaceRegistration, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *kyc.FaceRegistration) graphql.Marshaler {
+			return ec.marshalOFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RegisterFacePayload_faceRegistration(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RegisterFacePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FaceRegistration(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RegisterFacePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *kyc.RegisterFacePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RegisterFacePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []kyc.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RegisterFacePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RegisterFacePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
 		},
 	}
 	return fc, nil
@@ -5206,6 +5653,57 @@ func (ec *executionContext) unmarshalInputPhoneInput(ctx context.Context, obj an
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputRegisterFaceInput(ctx context.Context, obj any) (kyc.RegisterFaceInput, error) {
+	var it kyc.RegisterFaceInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"documentNumber", "imageKey", "image", "idempotencyKey"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "documentNumber":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("documentNumber"))
+			data, err := ec.unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DocumentNumber = data
+		case "imageKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("imageKey"))
+			data, err := ec.unmarshalOUUID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐUUID(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ImageKey = data
+		case "image":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("image"))
+			data, err := ec.unmarshalOBase642ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐBase64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Image = data
+		case "idempotencyKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.IdempotencyKey = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputRegisterPersonInput(ctx context.Context, obj any) (kyc.RegisterPersonInput, error) {
 	var it kyc.RegisterPersonInput
 	if obj == nil {
@@ -5766,6 +6264,11 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._Person(ctx, sel, obj)
+	case *kyc.FaceRegistration:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._FaceRegistration(ctx, sel, obj)
 	case *kyc.Customer:
 		if obj == nil {
 			return graphql.Null
@@ -6652,6 +7155,107 @@ func (ec *executionContext) _ExternalId(ctx context.Context, sel ast.SelectionSe
 	return out
 }
 
+var faceRegistrationImplementors = []string{"FaceRegistration", "Node"}
+
+func (ec *executionContext) _FaceRegistration(ctx context.Context, sel ast.SelectionSet, obj *kyc.FaceRegistration) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, faceRegistrationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("FaceRegistration")
+		case "id":
+			out.Values[i] = ec._FaceRegistration_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "registrationKey":
+			out.Values[i] = ec._FaceRegistration_registrationKey(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "provider":
+			out.Values[i] = ec._FaceRegistration_provider(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "person":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._FaceRegistration_person(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "documentNumber":
+			out.Values[i] = ec._FaceRegistration_documentNumber(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "source":
+			out.Values[i] = ec._FaceRegistration_source(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "createdAt":
+			out.Values[i] = ec._FaceRegistration_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var kycReviewImplementors = []string{"KycReview"}
 
 func (ec *executionContext) _KycReview(ctx context.Context, sel ast.SelectionSet, obj *kyc.KycReview) graphql.Marshaler {
@@ -6807,6 +7411,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "retryJob":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_retryJob(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "registerFace":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_registerFace(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
@@ -7156,6 +7767,44 @@ func (ec *executionContext) _Person(ctx context.Context, sel ast.SelectionSet, o
 					}
 				}()
 				res = ec._Person_customers(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "faceRegistrations":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Person_faceRegistrations(ctx, field, obj)
 				if res == graphql.Null {
 					atomic.AddUint32(&fs.Invalids, 1)
 				}
@@ -7735,6 +8384,50 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return rrm(innerCtx) })
+		case "faceRegistration":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Query_faceRegistration(ctx, field)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			rrm := func(ctx context.Context) graphql.Marshaler {
+				return ec.OperationContext.RootResolverMiddleware(ctx,
+					func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return rrm(innerCtx) })
+		case "faceRegistrationByDocument":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Query_faceRegistrationByDocument(ctx, field)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			rrm := func(ctx context.Context) graphql.Marshaler {
+				return ec.OperationContext.RootResolverMiddleware(ctx,
+					func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return rrm(innerCtx) })
 		case "providers":
 			field := field
 
@@ -7792,6 +8485,49 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var registerFacePayloadImplementors = []string{"RegisterFacePayload"}
+
+func (ec *executionContext) _RegisterFacePayload(ctx context.Context, sel ast.SelectionSet, obj *kyc.RegisterFacePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, registerFacePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RegisterFacePayload")
+		case "faceRegistration":
+			out.Values[i] = ec._RegisterFacePayload_faceRegistration(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._RegisterFacePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -8628,6 +9364,49 @@ func (ec *executionContext) marshalNExternalId2ᚖgithubᚗcomᚋkycgateᚋkycga
 	return ec._ExternalId(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalNFaceImageSource2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceImageSource(ctx context.Context, v any) (kyc.FaceImageSource, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.FaceImageSource(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNFaceImageSource2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceImageSource(ctx context.Context, sel ast.SelectionSet, v kyc.FaceImageSource) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
+func (ec *executionContext) marshalNFaceRegistration2ᚕᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistrationᚄ(ctx context.Context, sel ast.SelectionSet, v []*kyc.FaceRegistration) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx context.Context, sel ast.SelectionSet, v *kyc.FaceRegistration) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._FaceRegistration(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNJSON2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐJSON(ctx context.Context, v any) (kyc.JSON, error) {
 	var res kyc.JSON
 	err := res.UnmarshalGQLContext(ctx, v)
@@ -8900,6 +9679,21 @@ func (ec *executionContext) marshalNProviderOperation2ᚕgithubᚗcomᚋkycgate�
 	return ret
 }
 
+func (ec *executionContext) unmarshalNRegisterFaceInput2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegisterFaceInput(ctx context.Context, v any) (kyc.RegisterFaceInput, error) {
+	res, err := ec.unmarshalInputRegisterFaceInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNRegisterFacePayload2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegisterFacePayload(ctx context.Context, sel ast.SelectionSet, v *kyc.RegisterFacePayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._RegisterFacePayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNRegisterPersonInput2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegisterPersonInput(ctx context.Context, v any) (kyc.RegisterPersonInput, error) {
 	res, err := ec.unmarshalInputRegisterPersonInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -9124,6 +9918,22 @@ func (ec *executionContext) marshalOAddress2githubᚗcomᚋkycgateᚋkycgateᚋk
 	return ec._Address(ctx, sel, &v)
 }
 
+func (ec *executionContext) unmarshalOBase642ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐBase64(ctx context.Context, v any) (*kyc.Base64, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.Base64)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOBase642ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐBase64(ctx context.Context, sel ast.SelectionSet, v *kyc.Base64) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
 func (ec *executionContext) marshalOCipState2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐCipState(ctx context.Context, sel ast.SelectionSet, v *kyc.CipState) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -9227,6 +10037,13 @@ func (ec *executionContext) marshalOErasure2ᚖgithubᚗcomᚋkycgateᚋkycgate�
 		return graphql.Null
 	}
 	return ec._Erasure(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOFaceRegistration2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceRegistration(ctx context.Context, sel ast.SelectionSet, v *kyc.FaceRegistration) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._FaceRegistration(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOGender2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐGender(ctx context.Context, v any) (*kyc.Gender, error) {

@@ -103,6 +103,7 @@ const (
 	CodeDuplicatePhone        UserErrorCode = "DUPLICATE_PHONE"
 	CodePasswordMismatch      UserErrorCode = "PASSWORD_MISMATCH"
 	CodeCategoryParameter     UserErrorCode = "CATEGORY_PARAMETER"
+	CodeImageRejected         UserErrorCode = "IMAGE_REJECTED"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"

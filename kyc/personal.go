@@ -126,8 +126,9 @@ func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return n.marshal(ctx, w, maskName)
 }
 
+// MarshalGQLContext writes null for nobody's: whatever has a document number may have none.
 func (d DocumentNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
-	if d.Empty() { // a person made for a customer has none
+	if d.Empty() {
 		_, err := io.WriteString(w, "null")
 		return err
 	}

@@ -107,6 +107,13 @@ func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 	if !can(PersonsRead) {
 		return nil, nil
 	}
+	if strings.HasPrefix(id, facePrefix) {
+		f, err := s.Face(ctx, FaceID(id))
+		if f == nil {
+			return nil, err
+		}
+		return f, err
+	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
 		return nil, err // a nil *Person in the interface would not be null

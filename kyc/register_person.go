@@ -67,13 +67,7 @@ func (in RegisterPersonInput) normalize(now time.Time, checkDigits bool) (profil
 		externalID = *id
 	}
 	profile.Name = NewName(c.text(in.Name.Reveal(), 1, 200, "name"))
-	if document, ok := ParseCPF(in.DocumentNumber.Reveal(), checkDigits); ok {
-		profile.DocumentNumber = document
-	} else if in.DocumentNumber.Empty() {
-		c.required("must be a CPF", "documentNumber")
-	} else {
-		c.invalid("must be a CPF: eleven digits with right check digits", "documentNumber")
-	}
+	profile.DocumentNumber = c.cpf(in.DocumentNumber, checkDigits, "documentNumber")
 	profile.Birthdate = c.birthdate(in.Birthdate, now, "birthdate")
 	if c.listSize(len(in.Emails), "emails") {
 		for i, e := range in.Emails {
@@ -248,6 +242,11 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
+	if r.outcome == OutcomeCreated { // of openco only, so far
+		if _, err := tx.LinkFaces(ctx, partner, r.person.ID, r.profile.DocumentNumber); err != nil {
+			return nil, err
+		}
+	}
 	if mapIt {
 		// The id is taken from here on, also while the registration is not accepted: of two that bring one new id
 		// with different documents, the second must not reach the provider (dossier C23).
@@ -365,6 +364,12 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 	r.count(p, a, now)
 	if err := tx.AcceptRegistration(ctx, r.partner.ID, p.ID, r.id, r.outcome); err != nil {
 		return err
+	}
+	if r.outcome == OutcomeCreated {
+		// Not before: a person that is not accepted may go again, and their faces stay.
+		if _, err := tx.LinkFaces(ctx, r.partner.ID, p.ID, p.DocumentNumber); err != nil {
+			return err
+		}
 	}
 	if late {
 		// What was received later overrides, whatever was accepted first.

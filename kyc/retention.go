@@ -9,7 +9,7 @@ import (
 type Retention struct {
 	// HoldPersons keeps a person from being erased until so long after their last change, where a law demands it.
 	HoldPersons time.Duration
-	// Persons are erased so long after their last change.
+	// Persons are erased so long after their last change; so are faces of documents that no person has.
 	Persons time.Duration
 	// Registrations, the snapshots, are removed so long after they were received; the newest of a person stays.
 	Registrations time.Duration
@@ -34,6 +34,7 @@ const (
 	OldCallbacks       OldKind = "callbacks"
 	OldCalls           OldKind = "calls"
 	OldIdempotencyKeys OldKind = "idempotency_keys"
+	OldFaces           OldKind = "faces" // that stand alone; the others go with their person
 )
 
 const (
@@ -68,6 +69,7 @@ func (s *Service) enforceRetention(ctx context.Context, job *Job) error {
 		run func(context.Context, time.Time) (more bool, err error)
 	}{
 		{s.Retention.Persons, s.eraseOldPersons},
+		{s.Retention.Persons, s.eraseOldFaces},
 		{s.Retention.Registrations, s.removeOldRegistrations},
 		{s.Retention.Callbacks, s.deleteOld(OldCallbacks)},
 		{s.Retention.Calls, s.deleteOld(OldCalls)},
@@ -106,6 +108,20 @@ func (s *Service) deleteOld(what OldKind) func(context.Context, time.Time) (bool
 		}
 		return false, err
 	}
+}
+
+// eraseOldFaces destroys faces together with their keys, as an erasure does.
+func (s *Service) eraseOldFaces(ctx context.Context, before time.Time) (more bool, err error) {
+	n := 0
+	err = s.Store.Write(ctx, func(tx Tx) (err error) {
+		n, err = tx.DeleteOld(ctx, OldFaces, before)
+		return err
+	})
+	if err != nil || n == 0 {
+		return false, err
+	}
+	s.Logger.Info("retention erased faces that nobody was registered for", "rows", n)
+	return false, s.Store.Scrub(ctx)
 }
 
 func (s *Service) eraseOldPersons(ctx context.Context, before time.Time) (more bool, err error) {

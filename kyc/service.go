@@ -58,6 +58,7 @@ type Service struct {
 
 	prospectWaiters waiters[prospectEvent] // for Leap's customers, by their ids
 	prospects       courtesy
+	faceLocks       locks // by document
 
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
@@ -116,6 +117,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 		return s.advanceAnalysis(ctx, job, nil)
 	case JobProspect:
 		return s.advanceProspect(ctx, job, nil)
+	case JobFace:
+		return s.advanceFace(ctx, job)
 	case JobRetention:
 		return s.enforceRetention(ctx, job)
 	default:

@@ -66,6 +66,17 @@ type Reader interface {
 	CustomerByPhone(ctx context.Context, partner PartnerID, provider string, phone PhoneNumber) (*Customer, error)
 	// CustomersOf gives the accepted customers of many persons at once, oldest first. Persons without any are absent.
 	CustomersOf(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]*Customer, error)
+	// FaceByID gives a face in any state; FaceByKey one by the provider's key.
+	FaceByID(ctx context.Context, partner PartnerID, id FaceID) (*FaceRegistration, error)
+	FaceByKey(ctx context.Context, partner PartnerID, provider, key string) (*FaceRegistration, error)
+	// FaceByDocument gives the newest registered face of a document.
+	FaceByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*FaceRegistration, error)
+	// OpenFaces gives those of a document that are not known to be registered, oldest first.
+	OpenFaces(ctx context.Context, partner PartnerID, document DocumentNumber) ([]*FaceRegistration, error)
+	// FacesOf gives the newest registered faces of many persons at once, at most that many each, oldest first.
+	FacesOf(ctx context.Context, partner PartnerID, persons []PersonID, most int) (map[PersonID][]*FaceRegistration, error)
+	// FaceKeyKnown tells whether any partner has a face of this key, and nothing of whose it is.
+	FaceKeyKnown(ctx context.Context, provider, key string) (bool, error)
 
 	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
 	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
@@ -134,6 +145,13 @@ type Tx interface {
 	// InsertCustomer does.
 	UpdateCustomer(ctx context.Context, c *Customer) error
 	DeleteCustomer(ctx context.Context, partner PartnerID, id CustomerID) error
+	// InsertFace fails with Conflict when the partner has the provider's key already.
+	InsertFace(ctx context.Context, f *FaceRegistration) error
+	// UpdateFace overwrites state, registration key and time.
+	UpdateFace(ctx context.Context, f *FaceRegistration) error
+	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
+	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
+	LinkFaces(ctx context.Context, partner PartnerID, person PersonID, document DocumentNumber) (int, error)
 
 	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince, and whether the request behind it was
 	// the same one. Neither key nor request is kept readable.
@@ -204,12 +222,14 @@ const (
 	JobAnalysis JobKind = "person_analysis"
 	// JobProspect registers one person at Leap and follows them: submit, look up, correct, poll.
 	JobProspect JobKind = "prospect"
+	// JobFace looks up one face registration whose call ended without an answer.
+	JobFace JobKind = "face_registration"
 	// JobRetention removes what is too old. There is one.
 	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProspect, JobRetention} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobFace, JobProspect, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {

@@ -123,6 +123,19 @@ func ParseCPF(s string, checkDigits bool) (DocumentNumber, bool) {
 	return NewDocumentNumber(string(digits)), true
 }
 
+// cpf checks a document number and normalises it.
+func (c *checks) cpf(d DocumentNumber, checkDigits bool, path ...string) DocumentNumber {
+	document, ok := ParseCPF(d.Reveal(), checkDigits)
+	switch {
+	case ok:
+	case d.Empty():
+		c.required("must be a CPF", path...)
+	default:
+		c.invalid("must be a CPF: eleven digits with right check digits", path...)
+	}
+	return document
+}
+
 // cpfDigit is the modulo 11 check digit over the digits before it.
 func cpfDigit(digits []byte) byte {
 	sum := 0

@@ -87,6 +87,9 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	p.AcceptConsent = guarded(g, "accept_consent", p.AcceptConsent)
 	p.CheckActivation = guarded(g, "check_activation", p.CheckActivation)
 	p.ActivateCustomer = guarded(g, "activate_customer", p.ActivateCustomer)
+	p.RegisterFace = guarded(g, "register_face", p.RegisterFace)
+	p.FetchFace = guarded(g, "fetch_face", p.FetchFace)
+	p.FetchFaceByDocument = guarded(g, "fetch_face_by_document", p.FetchFaceByDocument)
 	m.watch(g)
 	return p, g
 }

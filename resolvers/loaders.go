@@ -14,9 +14,11 @@ type loaders struct {
 	externalIDs        *batch[[]*kyc.ExternalID]
 	countRegistrations *batch[int]
 	customers          *batch[[]*kyc.Customer]
+	faces              *batch[[]*kyc.FaceRegistration]
 
 	mu            sync.Mutex
 	persons       []kyc.PersonID
+	seen          map[kyc.PersonID]*kyc.Person
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
 	service       *kyc.Service
 }
@@ -24,10 +26,11 @@ type loaders struct {
 type loadersKey struct{}
 
 func newLoaders(s *kyc.Service) *loaders {
-	l := &loaders{service: s, registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
+	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
 	l.customers = &batch[[]*kyc.Customer]{loaders: l, fetch: s.CustomersOf}
+	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
 	return l
 }
 
@@ -41,8 +44,25 @@ func know(ctx context.Context, persons ...*kyc.Person) {
 	for _, p := range persons {
 		if p != nil {
 			l.persons = append(l.persons, p.ID)
+			l.seen[p.ID] = p
 		}
 	}
+}
+
+// personOf gives the person something belongs to, "" for nobody. Most are on the way to the answer already: faces are asked for
+// below their person.
+func (l *loaders) personOf(ctx context.Context, id kyc.PersonID) (*kyc.Person, error) {
+	if id == "" {
+		return nil, nil
+	}
+	l.mu.Lock()
+	p := l.seen[id]
+	l.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	p, err := l.service.Person(ctx, id)
+	return known(ctx, p, err)
 }
 
 func (l *loaders) known() []kyc.PersonID {

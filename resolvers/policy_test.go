@@ -68,6 +68,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
 		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](), "COORDINATE": reflect.TypeFor[kyc.Degrees](), "PLACE": reflect.TypeFor[kyc.PersonalJSON](),
+		"CAPTURE":  reflect.TypeFor[kyc.Base64](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	personal := make(map[reflect.Type]bool)
@@ -79,6 +80,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterProspectInput": reflect.TypeFor[kyc.RegisterProspectInput](), "UpdateProspectInput": reflect.TypeFor[kyc.UpdateProspectInput](),
+		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -195,12 +197,13 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"KycStatus":             {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
 		"DecidedBy":             {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
 		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
+		"FaceImageSource":       {string(kyc.FaceFromImageKey), string(kyc.FaceFromImage), string(kyc.FaceFromElsewhere)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
 		"ErasureReason":         reasons,
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
-			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
+			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeImageRejected), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}
 	ours := map[string]bool{"TokenScope": true, "PersonalData": true}
 	for name, typ := range graphEnums(t) {

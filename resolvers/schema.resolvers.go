@@ -23,6 +23,11 @@ func (r *deadJobConnectionResolver) TotalCount(ctx context.Context, obj *kyc.Dea
 	return r.service.CountDeadJobs(ctx)
 }
 
+// Person is the resolver for the person field.
+func (r *faceRegistrationResolver) Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error) {
+	return loadersFrom(ctx).personOf(ctx, obj.PersonID)
+}
+
 // RegisterPerson is the resolver for the registerPerson field.
 func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.RegisterPersonInput) (*kyc.RegisterPersonPayload, error) {
 	payload, err := received(ctx)
@@ -55,6 +60,11 @@ func (r *mutationResolver) RetryJob(ctx context.Context, input kyc.RetryJobInput
 	return r.service.RetryJob(ctx, input)
 }
 
+// RegisterFace is the resolver for the registerFace field.
+func (r *mutationResolver) RegisterFace(ctx context.Context, input kyc.RegisterFaceInput) (*kyc.RegisterFacePayload, error) {
+	return r.service.RegisterFace(ctx, input)
+}
+
 // ErasePerson is the resolver for the erasePerson field.
 func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error) {
 	return r.service.ErasePerson(ctx, input)
@@ -77,6 +87,11 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 // Customers is the resolver for the customers field.
 func (r *personResolver) Customers(ctx context.Context, obj *kyc.Person) ([]*kyc.Customer, error) {
 	return loadersFrom(ctx).customers.load(ctx, obj.ID)
+}
+
+// FaceRegistrations is the resolver for the faceRegistrations field.
+func (r *personResolver) FaceRegistrations(ctx context.Context, obj *kyc.Person) ([]*kyc.FaceRegistration, error) {
+	return loadersFrom(ctx).faces.load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -126,6 +141,16 @@ func (r *queryResolver) DeadJobs(ctx context.Context, first *int, after *string)
 	return r.service.DeadJobs(ctx, first, after)
 }
 
+// FaceRegistration is the resolver for the faceRegistration field.
+func (r *queryResolver) FaceRegistration(ctx context.Context, registrationKey string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistration(ctx, registrationKey)
+}
+
+// FaceRegistrationByDocument is the resolver for the faceRegistrationByDocument field.
+func (r *queryResolver) FaceRegistrationByDocument(ctx context.Context, documentNumber string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistrationByDocument(ctx, documentNumber)
+}
+
 // Providers is the resolver for the providers field.
 func (r *queryResolver) Providers(ctx context.Context) ([]*kyc.ProviderHealth, error) {
 	return r.service.ProviderHealth(), nil
@@ -147,6 +172,11 @@ func (r *Resolver) Customer() graph.CustomerResolver { return &customerResolver{
 // DeadJobConnection returns graph.DeadJobConnectionResolver implementation.
 func (r *Resolver) DeadJobConnection() graph.DeadJobConnectionResolver {
 	return &deadJobConnectionResolver{r}
+}
+
+// FaceRegistration returns graph.FaceRegistrationResolver implementation.
+func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
+	return &faceRegistrationResolver{r}
 }
 
 // Mutation returns graph.MutationResolver implementation.
@@ -171,6 +201,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 type (
 	customerResolver               struct{ *Resolver }
 	deadJobConnectionResolver      struct{ *Resolver }
+	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

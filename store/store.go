@@ -143,7 +143,7 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 
 // Recover puts in order what a process that died left behind; it is called once at the start, when no work is under
 // way. Leases were the dead process's: their jobs are due now. A submission that is SENT and a call without an outcome
-// may or may not have reached the provider: they are AMBIGUOUS. It returns how many jobs and analyses it changed.
+// may or may not have reached the provider: they are AMBIGUOUS. It returns how many jobs, and how many analyses and faces, it changed.
 func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous int, err error) {
 	err = s.writer.do(ctx, func(t *tx) error {
 		return t.use(ctx, "store.recover", func(_ context.Context, q *session) error {
@@ -165,6 +165,11 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 			}
 			ambiguous = int(n)
 			n, err = q.exec(`UPDATE customers SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
+			if err != nil {
+				return err
+			}
+			ambiguous += int(n)
+			n, err = q.exec(`UPDATE faces SET state = 'AMBIGUOUS', updated_at = ? WHERE state = 'SENT'`, at)
 			if err != nil {
 				return err
 			}

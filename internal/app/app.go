@@ -106,6 +106,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.store.Close())
 		}
 	}()
+	if err := ownKeys(ctx, c, keyset); err != nil {
+		return nil, err
+	}
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
@@ -151,6 +154,7 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 	if err != nil {
 		return nil, err
 	}
+	captures := server.Captures(schema.Schema())
 	return server.NewGraphQL(server.GraphQLConfig{
 		Schema: schema,
 		Authenticate: func(r *http.Request) (kyc.Caller, error) {
@@ -163,6 +167,14 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 		},
 		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
 			return policy.Authorize(c, op)
+		},
+		MayCapture: func(c kyc.Caller) bool {
+			for f := range captures {
+				if policy.Allows(c, f) {
+					return true
+				}
+			}
+			return false
 		},
 		Presenter: resolvers.Presenter(o.Logger, newErrorID), Recover: resolvers.Recover(o.Logger, newErrorID),
 		IntrospectionOpen: o.Config.Environment == config.Sandbox,

@@ -31,7 +31,7 @@ var importMap = map[string][]string{
 	"providers/simulator":        {},
 	"providers/qitech/qitechsim": {"providers/simulator"},
 	"internal/auth/keys":         {},
-	"internal/config":            {"kyc", "internal/auth/keys"},
+	"internal/config":            {"kyc", "internal/auth/keys", "internal/vault"},
 	"internal/auth":              {"kyc", "internal/config", "internal/auth/keys"},
 	"internal/server":            {"kyc"},
 	"internal/vault":             {},
@@ -39,7 +39,7 @@ var importMap = map[string][]string{
 	"internal/erasures":          {"kyc"},
 	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/qitech", "providers/leap", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
 	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim", "providers/leap/leapsim"},
-	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "providers/simulator", "providers/qitech/qitechsim", "providers/leap/leapsim"},
+	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/qitech/qitechsim", "providers/leap/leapsim"},
 }
 
 func TestImportMap(t *testing.T) {

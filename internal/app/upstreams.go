@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kycgate/kycgate/internal/config"
@@ -36,8 +37,8 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 		s.QITech = &providers.Configured[qitech.Config]{
 			Limits: limits(q.Upstream, c.AnswerWithin),
 			Config: qitech.Config{
-				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, WebhookKey: q.WebhookSecret.Reveal,
-				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther),
+				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, FaceAPIKey: q.FaceKey().Reveal, WebhookKey: q.WebhookSecret.Reveal,
+				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther), FaceDocument: qitech.DocumentForm(q.FaceDocument),
 				Production: production, Version: o.Version.Version,
 			},
 		}
@@ -210,17 +211,7 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		return []Check{{"providers", false, err.Error()}}
 	}
 	var checks []Check
-	for _, p := range u.providers() {
-		name := "providers." + p.Name + ".api_key"
-		var err error
-		switch {
-		case p.FetchPersonAnalysis != nil:
-			_, err = p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
-		case p.FetchProspect != nil:
-			_, err = p.FetchProspect(ctx, kyc.Identity{Email: kyc.NewEmailAddress("nobody@kycgate.invalid")}) // RFC 2606: nobody's
-		default:
-			continue
-		}
+	tried := func(name string, err error) {
 		switch kyc.KindOf(err) {
 		case kyc.NotFound:
 			checks = append(checks, Check{name, true, "accepted"})
@@ -228,6 +219,20 @@ func operationChecks(ctx context.Context, o Options) []Check {
 			checks = append(checks, Check{name, false, "refused by the provider: check the key and that it is of this environment"})
 		default:
 			checks = append(checks, Check{name, false, "could not be tried: the provider answers, but not to a look-up (" + kyc.KindOf(err).String() + ")"})
+		}
+	}
+	for _, p := range u.providers() {
+		if p.FetchPersonAnalysis != nil {
+			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchProspect != nil {
+			_, err := p.FetchProspect(ctx, kyc.Identity{Email: kyc.NewEmailAddress("nobody@kycgate.invalid")}) // RFC 2606: nobody's
+			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchFace != nil {
+			_, err := p.FetchFace(ctx, uuid.NewString())
+			tried("providers."+p.Name+".face_api_key", err)
 		}
 	}
 	return checks

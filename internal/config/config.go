@@ -52,10 +52,11 @@ func (d Database) SQLitePath() string {
 	return path
 }
 
-// Keys is the keyset that personal data is encrypted with.
+// Keys is the keyset that personal data is encrypted with, and exactly one of what opens it.
 type Keys struct {
 	File       string `yaml:"file"`
 	Passphrase Secret `yaml:"passphrase"`
+	KMSURI     string `yaml:"kms_uri"` // of a key of a KMS; see vault.ForKMS
 	// ErasuresFile lists the erased persons. It lies beside the keyset, by default its name with .erasures, so that restoring a backup
 	// of the database does not take it back in time.
 	ErasuresFile string `yaml:"erasures_file"`
@@ -126,9 +127,11 @@ type QITech struct {
 	BaseURL  string `yaml:"base_url"`
 	APIKey   Secret `yaml:"api_key"`
 	// FaceAPIKey is the key of the face products. QI Tech hands out one key a product; see FaceKey.
-	FaceAPIKey    Secret      `yaml:"face_api_key"`
-	WebhookSecret Secret      `yaml:"webhook_secret"`
-	GenderOther   GenderOther `yaml:"gender_other"`
+	FaceAPIKey Secret `yaml:"face_api_key"`
+	// FaceDocument is how a CPF is written in face calls.
+	FaceDocument  DocumentForm `yaml:"face_document"`
+	WebhookSecret Secret       `yaml:"webhook_secret"`
+	GenderOther   GenderOther  `yaml:"gender_other"`
 }
 
 // FaceKey is the key for the face products: their own, or the common one where none is given.
@@ -138,6 +141,15 @@ func (q QITech) FaceKey() Secret {
 	}
 	return q.FaceAPIKey
 }
+
+// DocumentForm is how a CPF is written. QI Tech documents the mask for persons and nothing for faces.
+type DocumentForm string
+
+// The forms.
+const (
+	DocumentMasked DocumentForm = "masked"
+	DocumentBare   DocumentForm = "bare"
+)
 
 // GenderOther says what QI Tech is told about a person whose gender is OTHER. Its natural-person API
 // documents male and female only; a sibling product also takes undefined.
@@ -260,7 +272,7 @@ func defaultUpstream() Upstream {
 
 // DefaultQITech is an empty QI Tech section.
 func DefaultQITech() *QITech {
-	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit}
+	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit, FaceDocument: DocumentMasked}
 }
 
 // DefaultUnico is an empty Unico section.

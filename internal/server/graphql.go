@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -19,6 +20,8 @@ import (
 
 const (
 	defaultMaxBody       = 1 << 20 // T07
+	defaultMaxCapture    = 8 << 20
+	defaultCaptureMemory = 128 << 20
 	defaultMaxConcurrent = 1_024
 )
 
@@ -59,6 +62,15 @@ type GraphQLConfig struct {
 
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
 	MaxBody int64
+
+	// MayCapture says who may run any mutation that takes a picture; see [Captures]. Only for them, and only
+	// with such a mutation, a body may be larger than MaxBody, up to MaxCaptureBody. Nil is nobody.
+	MayCapture func(kyc.Caller) bool
+	// MaxCaptureBody is 8 MiB if zero: QI Tech's 3 MB in base64, and two sides of a document.
+	MaxCaptureBody int64
+	// CaptureMemory bounds the bodies above MaxBody that are held at one time; the next one is answered
+	// OVERLOADED. Zero is 128 MiB.
+	CaptureMemory int64
 }
 
 // GraphQL answers POST and GET over gqlgen's executor. gqlgen's own transports are not used: they echo the body
@@ -68,6 +80,7 @@ type GraphQL struct {
 	exec      *executor.Executor
 	documents *documents
 	slots     chan struct{} // one for each execution at one time
+	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
 }
 
 // NewGraphQL makes the endpoint. It removes the directive @defer from the schema.
@@ -83,6 +96,12 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	}
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = defaultMaxBody
+	}
+	if cfg.MaxCaptureBody <= 0 {
+		cfg.MaxCaptureBody = defaultMaxCapture
+	}
+	if cfg.CaptureMemory <= 0 {
+		cfg.CaptureMemory = defaultCaptureMemory
 	}
 	g := &GraphQL{cfg: cfg, documents: newDocuments(cfg.Schema.Schema()), slots: make(chan struct{}, cfg.MaxConcurrent)}
 	if g.cfg.Recover == nil {
@@ -160,7 +179,9 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refused
 	}
 
-	p, refused := g.decode(e, r)
+	b := &body{graphQL: g}
+	defer b.release()
+	p, refused := g.decode(e, r, caller, b)
 	if refused != nil {
 		return refused
 	}
@@ -189,6 +210,9 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refuseNoOperation
 	}
 	q.operation = string(op.Operation)
+	if b.large() && !doc.captures[op] {
+		return refuseBody
+	}
 	if r.Method == http.MethodGet && op.Operation != ast.Query {
 		return refuseGETMutation // C01
 	}
@@ -238,15 +262,21 @@ func forgeable(h http.Header) bool {
 	return h.Get("X-Apollo-Operation-Name") == "" && h.Get("Apollo-Require-Preflight") == "" && h.Get("X-Kycgate-Csrf") == ""
 }
 
-func (g *GraphQL) decode(e *exchange, r *http.Request) (*params, *refusal) {
+func (g *GraphQL) decode(e *exchange, r *http.Request, caller kyc.Caller, b *body) (*params, *refusal) {
 	if r.Method == http.MethodGet {
 		return decodeURL(r.URL.RawQuery)
 	}
-	body, refused := readBody(e, r, g.cfg.MaxBody)
+	var text []byte
+	var refused *refusal
+	if g.cfg.MayCapture != nil && g.cfg.MayCapture(caller) {
+		text, refused = b.read(e, r)
+	} else {
+		text, refused = readBody(e, r, g.cfg.MaxBody)
+	}
 	if refused != nil {
 		return nil, refused
 	}
-	return decodeBody(body)
+	return decodeBody(text)
 }
 
 func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *params, doc *document, op *ast.OperationDefinition, mayIntrospect bool) *refusal {

@@ -100,6 +100,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	c.Auth.Issuer, c.Auth.Audience, c.Auth.JWKSFile, c.Auth.SigningKeyFile = "https://issuer.test", "kycgate", jwks, signing
 	q := config.DefaultQITech()
 	q.BaseURL, q.APIKey, q.WebhookSecret = sims.URL+"/qitech", config.NewSecret(qitechsim.SandboxAPIKey), config.NewSecret(qitechsim.SandboxWebhookKey)
+	q.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
 	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
