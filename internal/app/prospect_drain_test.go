@@ -207,7 +207,7 @@ func leapBehind(r *road) func(*config.Config) {
 	return func(c *config.Config) {
 		l := c.Providers.Leap
 		l.BaseURL, l.RatePerSecond, l.PollEvery, l.RetryAfter = r.url()+"/leap", prospectRate, 8*time.Second, 500*time.Millisecond
-		l.Breaker.OpenFor = time.Second
+		l.Breaker.OpenFor = 3 * time.Second
 	}
 }
 
