@@ -448,7 +448,7 @@ func (s *Service) applyProspectStep(c *Customer, st prospectStep, now time.Time)
 // forgetKnown notes that Leap has the corrected phone.
 func forgetKnown(c *Customer) {
 	profile, known, err := prospectProfile(c)
-	if err != nil || known == profile.Phone {
+	if err != nil || known.Reveal() == profile.Phone.Reveal() {
 		return
 	}
 	if request, err := profile.request(""); err == nil {

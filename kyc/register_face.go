@@ -275,6 +275,10 @@ func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found
 			if err := tx.UpdateFace(ctx, f); err != nil {
 				return err
 			}
+			// In nobody's name: whoever looked may be another partner than the one whose face it is.
+			if err := s.audit(WithCaller(ctx, Caller{}), tx, faceEvent(f, AuditUpdate)); err != nil {
+				return err
+			}
 			return tx.DeleteJob(ctx, string(f.ID))
 		}
 	}
@@ -328,6 +332,9 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 			r.face.PersonID = p.ID
 		}
 		if err := tx.InsertFace(ctx, r.face); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, faceEvent(r.face, AuditCreate)); err != nil {
 			return err
 		}
 		if err := tx.InsertCall(ctx, &Call{PartnerID: r.partner, Provider: r.provider.Name, Operation: opRegisterFace, Reference: string(r.face.ID), Number: 1, StartedAt: now}); err != nil {
@@ -445,6 +452,9 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 		}
 		f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, key, now
 		payload = &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}
+		if err := s.audit(ctx, tx, faceEvent(f, AuditUpdate)); err != nil {
+			return err
+		}
 		return tx.UpdateFace(ctx, f)
 	})
 	return payload, err

@@ -160,7 +160,7 @@ func (a *NextAction) isCorrection() bool { return a != nil && a.Kind == ActionCo
 // correct takes over corrected data and sees to it that a job brings it to Leap. known is the phone Leap has.
 func (c *Customer) correct(ctx context.Context, tx Tx, profile ProspectProfile, known PhoneNumber, now time.Time) (err error) {
 	there := c.Submission == SubmissionAccepted
-	if known == profile.Phone || !there {
+	if known.Reveal() == profile.Phone.Reveal() || !there {
 		known = PhoneNumber{}
 	}
 	if c.Request, err = profile.request(known.Reveal()); err != nil {

@@ -81,6 +81,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterProspectInput": reflect.TypeFor[kyc.RegisterProspectInput](), "UpdateProspectInput": reflect.TypeFor[kyc.UpdateProspectInput](),
 		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
+		"PersonExport": reflect.TypeFor[kyc.PersonExport](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -174,10 +175,6 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
-	var reasons []string
-	for _, r := range kyc.ErasureReasons() {
-		reasons = append(reasons, string(r))
-	}
 	domain := map[string][]string{
 		"CustomerStatus": {string(kyc.CustomerPending), string(kyc.CustomerInProgress), string(kyc.CustomerActionRequired), string(kyc.CustomerPendingActivation),
 			string(kyc.CustomerActive), string(kyc.CustomerRejected), string(kyc.CustomerFailed)},
@@ -200,7 +197,8 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"FaceImageSource":       {string(kyc.FaceFromImageKey), string(kyc.FaceFromImage), string(kyc.FaceFromElsewhere)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
-		"ErasureReason":         reasons,
+		"ErasureReason":         words(kyc.ErasureReasons()),
+		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeImageRejected), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
@@ -221,6 +219,13 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	if len(scopeWords) != len(kyc.Scopes()) || len(graph.AllTokenScope) != len(kyc.Scopes())+1 {
 		t.Error("TokenScope and kyc.Scopes differ")
 	}
+}
+
+func words[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
 }
 
 func graphEnums(t *testing.T) map[string][]string {
