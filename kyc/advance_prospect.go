@@ -374,7 +374,7 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 			return nil
 		case refused && unseen:
 			ev.refusal = prospectRefusal(current, st.err)
-			return takeBackProspect(ctx, tx, current)
+			return takeBackProspect(ctx, tx, current, now)
 		case st.verdict != nil || refused:
 			if current.Version == 0 {
 				current.Version = 1
@@ -383,6 +383,11 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 		}
 		if !changed && !refused && current.Version == c.Version && current.Submission == c.Submission && *current.Prospect == *c.Prospect {
 			return nil // nothing moved: a look costs no write
+		}
+		if changed || refused {
+			if err := audit(ctx, tx, now, current.statusEvent(AuditUpdate)); err != nil {
+				return err
+			}
 		}
 		return tx.UpdateCustomer(ctx, current)
 	})

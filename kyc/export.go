@@ -45,6 +45,10 @@ var exportSections = []exportSection{
 		faces, err := r.FacesOf(ctx, p.PartnerID, []PersonID{p.ID}, exportedFaces)
 		return faces[p.ID], err
 	}},
+	{"customers", "Accounts at providers", []string{"customers"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+		return customers[p.ID], err
+	}},
 	{"calls", "Where data was sent", []string{"provider_calls"}, exportCalls},
 	{"callbacks", "What providers reported", []string{"callbacks"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		stored, err := r.Callbacks(ctx, p.PartnerID, string(p.ID))
@@ -92,6 +96,13 @@ func exportCalls(ctx context.Context, r Reader, p *Person) (any, error) {
 	}
 	for _, f := range faces[p.ID] {
 		references = append(references, string(f.ID))
+	}
+	customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range customers[p.ID] {
+		references = append(references, string(c.ID))
 	}
 	return callsOf(ctx, r, p.PartnerID, references)
 }

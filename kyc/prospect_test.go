@@ -1,6 +1,7 @@
 package kyc
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -148,5 +149,28 @@ func TestCourtesy(t *testing.T) {
 	c.slow.Store(true)
 	if c.begin() || c.waiting.Load() != 0 {
 		t.Error("waits for one who does not answer")
+	}
+}
+
+// All of a prospect's data has a name in the audit log.
+func TestProspectAuditFields(t *testing.T) {
+	t.Parallel()
+	in := goodProspect()
+	in.MiddleName, in.SecondLastName, in.Gender = ptr(NewName("María")), ptr(NewName("Gómez")), ptr(ProspectFemale)
+	in.Address2, in.ZipCode, in.BirthState, in.Language = ptr(NewPersonalText("2")), ptr(NewPersonalText("77500")), ptr("MX-CMX"), ptr("es")
+	in.PlaceDetail, in.Latitude, in.Longitude = ptr(NewPersonalJSON(`{"a":1}`)), ptr(NewDegrees(1.5)), ptr(NewDegrees(-2))
+	in.UserLatitude, in.UserLongitude = ptr(NewDegrees(0)), ptr(NewDegrees(3))
+	full, _, errs := in.normalize(testNow)
+	if n := reflect.TypeFor[ProspectProfile]().NumField(); len(errs) > 0 || n != len(prospectFields) {
+		t.Fatalf("%d fields, %d names, %v", n, len(prospectFields), errs)
+	}
+	var c Customer
+	if got := c.profileEvent(AuditCreate, &ProspectProfile{}, &full).Fields; len(got) != len(prospectFields)+1 {
+		t.Errorf("named %v", got)
+	}
+	corrected := full
+	corrected.City = "Mérida"
+	if got := c.profileEvent(AuditUpdate, &full, &corrected).Fields; len(got) != 2 || got[1] != "RegisterProspectInput.city" {
+		t.Errorf("named %v", got)
 	}
 }

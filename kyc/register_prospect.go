@@ -175,6 +175,13 @@ func (r *prospecting) write(ctx context.Context, tx Tx, lease time.Duration) ([]
 	if err := tx.InsertCustomer(ctx, r.customer); err != nil {
 		return nil, err
 	}
+	events := []AuditEvent{r.customer.profileEvent(AuditCreate, &ProspectProfile{}, &r.profile)}
+	if r.personID == nil {
+		events = append(events, AuditEvent{Partner: partner, Person: person.ID, Action: AuditCreate, Fields: changedFields(&Profile{}, &person.Profile)})
+	}
+	if err := audit(ctx, tx, r.now, events...); err != nil {
+		return nil, err
+	}
 	if err := tx.InsertCall(ctx, &Call{PartnerID: partner, Provider: providerLeap, Operation: opRegisterProspect, Reference: string(r.customer.ID), Number: 1, StartedAt: r.now}); err != nil {
 		return nil, err
 	}
@@ -308,7 +315,10 @@ func (s *Service) settleProspect(ctx context.Context, c *Customer) (*ProspectPay
 
 // takeBackProspect removes a prospect that was never accepted, so that nothing of it is left: no job, and no person who was
 // made for it and has nothing else. The ledger of calls stays.
-func takeBackProspect(ctx context.Context, tx Tx, c *Customer) error {
+func takeBackProspect(ctx context.Context, tx Tx, c *Customer, now time.Time) error {
+	if err := audit(ctx, tx, now, c.statusEvent(AuditDelete)); err != nil {
+		return err
+	}
 	if err := tx.DeleteCustomer(ctx, c.PartnerID, c.ID); err != nil || !c.Prospect.MadePerson {
 		return err
 	}
@@ -318,6 +328,9 @@ func takeBackProspect(ctx context.Context, tx Tx, c *Customer) error {
 	}
 	others, err := tx.CustomersOf(ctx, c.PartnerID, []PersonID{c.PersonID})
 	if err != nil || len(others[c.PersonID]) > 0 {
+		return err
+	}
+	if err := audit(ctx, tx, now, AuditEvent{Partner: c.PartnerID, Person: c.PersonID, Action: AuditDelete, Fields: []string{"Person.name"}}); err != nil {
 		return err
 	}
 	return tx.DeletePerson(ctx, c.PartnerID, c.PersonID)

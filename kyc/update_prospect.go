@@ -140,7 +140,7 @@ func updateProspect(ctx context.Context, tx Tx, partner PartnerID, in UpdatePros
 	} else if len(errs) > 0 {
 		return refused(errs...)
 	}
-	if err := c.correct(ctx, tx, profile, phone, now); err != nil || key == "" {
+	if err := c.correct(ctx, tx, known, profile, phone, now); err != nil || key == "" {
 		return c, nil, err
 	}
 	return c, nil, tx.SaveIdempotent(ctx, &IdempotentAnswer{PartnerID: partner, Key: key, Mutation: mutUpdateProspect, PersonID: c.PersonID, ObjectID: string(c.ID), CreatedAt: now}, hash)
@@ -158,7 +158,7 @@ func sameIdentity(known, corrected ProspectProfile) bool {
 func (a *NextAction) isCorrection() bool { return a != nil && a.Kind == ActionCorrectData }
 
 // correct takes over corrected data and sees to it that a job brings it to Leap. known is the phone Leap has.
-func (c *Customer) correct(ctx context.Context, tx Tx, profile ProspectProfile, known PhoneNumber, now time.Time) (err error) {
+func (c *Customer) correct(ctx context.Context, tx Tx, before, profile ProspectProfile, known PhoneNumber, now time.Time) (err error) {
 	there := c.Submission == SubmissionAccepted
 	if known.Reveal() == profile.Phone.Reveal() || !there {
 		known = PhoneNumber{}
@@ -182,14 +182,23 @@ func (c *Customer) correct(ctx context.Context, tx Tx, profile ProspectProfile, 
 	if err != nil {
 		return err
 	}
-	if err := tx.UpdateCustomer(ctx, c); err != nil || !c.Prospect.MadePerson {
+	if err := tx.UpdateCustomer(ctx, c); err != nil {
+		return err
+	}
+	if err := audit(ctx, tx, now, c.profileEvent(AuditUpdate, &before, &profile)); err != nil || !c.Prospect.MadePerson {
 		return err
 	}
 	p, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
 	if err != nil || p == nil || !p.DocumentNumber.Empty() {
 		return err
 	}
+	older := p.Profile
 	p.Profile, p.UpdatedAt = profile.person(), now
 	p.Version++
+	if names := changedFields(&older, &p.Profile); len(names) > 0 {
+		if err := audit(ctx, tx, now, AuditEvent{Partner: c.PartnerID, Person: p.ID, Action: AuditUpdate, Fields: names}); err != nil {
+			return err
+		}
+	}
 	return tx.UpdatePerson(ctx, p)
 }

@@ -33,7 +33,9 @@ const (
 const (
 	inPerson       = "`persons.sealed_profile`"
 	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
+	inCustomer     = "`customers.sealed_personal`"
 	qitech         = "QI Tech"
+	leap           = "Leap"
 )
 
 var (
@@ -63,6 +65,9 @@ var places = map[string]place{
 	"PhoneInput":                            ofInput,
 	"AddressInput":                          ofInput,
 
+	"RegisterProspectInput": {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
+	"UpdateProspectInput":   {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
+
 	"PersonExport": unkept, // made of the rest, and forgotten
 
 	"Query.personByDocument(documentNumber)": asked,
@@ -78,6 +83,8 @@ var hidden = []struct {
 	{"`persons.document_index`", "document number, to find the person by it", keyIndex, expiryPerson},
 	{"`external_ids.external_index`", "external id, to find the person by it", keyIndex, expiryPerson},
 	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
+	{"`customers.email_index`", "e-mail address of a customer, to find them by it", keyIndex, expiryPerson},
+	{"`customers.phone_index`", "phone number of a customer, to find them by it", keyIndex, expiryPerson},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
 	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
 	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},
