@@ -166,23 +166,6 @@ type NextAction struct {
 	Message string
 }
 
-// NextActionKind is what has to happen next.
-type NextActionKind string
-
-// The kinds of the contract.
-const (
-	ActionRegisterPerson  NextActionKind = "REGISTER_PERSON"
-	ActionCaptureFace     NextActionKind = "CAPTURE_FACE"
-	ActionNewCapture      NextActionKind = "NEW_CAPTURE"
-	ActionCaptureDocument NextActionKind = "CAPTURE_DOCUMENT"
-	ActionCorrectData     NextActionKind = "CORRECT_DATA"
-	ActionAcceptTerms     NextActionKind = "ACCEPT_TERMS"
-	ActionWait            NextActionKind = "WAIT"
-	ActionRetry           NextActionKind = "RETRY"
-	ActionContactSupport  NextActionKind = "CONTACT_SUPPORT"
-	ActionActivateAccount NextActionKind = "ACTIVATE_ACCOUNT"
-)
-
 // StepKind is a step of an onboarding.
 type StepKind string
 

@@ -287,11 +287,12 @@ func (d Degrees) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// PersonalJSON is a JSON value about a person. It does not print.
+// PersonalJSON is a JSON document about a person: what a document says, what a map says of an address. Masked it is null,
+// and it does not print.
 type PersonalJSON struct{ personal }
 
-// NewPersonalJSON wraps JSON text as it is.
-func NewPersonalJSON(s string) PersonalJSON { return PersonalJSON{hide(s)} }
+// NewPersonalJSON wraps a document as it is.
+func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{hide(string(document))} }
 
 // UnmarshalGQLContext keeps any JSON value.
 func (j *PersonalJSON) UnmarshalGQLContext(_ context.Context, v any) error {
@@ -299,7 +300,7 @@ func (j *PersonalJSON) UnmarshalGQLContext(_ context.Context, v any) error {
 	if err != nil {
 		return errNotJSON
 	}
-	*j = NewPersonalJSON(string(b))
+	*j = NewPersonalJSON(b)
 	return nil
 }
 

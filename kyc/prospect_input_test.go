@@ -19,7 +19,7 @@ func TestProspectGood(t *testing.T) {
 	t.Parallel()
 	in := goodProspect()
 	in.Latitude, in.Longitude = ptr(NewDegrees(90)), ptr(NewDegrees(-180))
-	in.PlaceDetail, in.Language, in.BirthState = ptr(NewPersonalJSON(`{ "place_id": "x" }`)), ptr("es"), ptr("MX-CMX")
+	in.PlaceDetail, in.Language, in.BirthState = ptr(NewPersonalJSON([]byte(`{ "place_id": "x" }`))), ptr("es"), ptr("MX-CMX")
 	in.ZipCode = ptr(NewPersonalText("  "))
 	p, key, errs := in.normalize(testNow)
 	if len(errs) > 0 || key != "" {
@@ -28,7 +28,7 @@ func TestProspectGood(t *testing.T) {
 	if p.Phone.Reveal() != "+5215521206703" || phoneLine(p.Phone) != "+525521206703" || p.PlaceDetail.Reveal() != `{"place_id":"x"}` || p.ZipCode != nil || p.Location.Latitude.Reveal() != 90 || p.UserLocation != nil {
 		t.Errorf("not normalised: %q %q %q", p.Phone.Reveal(), p.PlaceDetail.Reveal(), p.ZipCode)
 	}
-	in.PlaceDetail = ptr(NewPersonalJSON(`"{\"place_id\":\"x\"}"`)) // Leap's own form
+	in.PlaceDetail = ptr(NewPersonalJSON([]byte(`"{\"place_id\":\"x\"}"`))) // Leap's own form
 	if p, _, errs := in.normalize(testNow); len(errs) > 0 || p.PlaceDetail.Reveal() != `{"place_id":"x"}` {
 		t.Errorf("%+v", errs)
 	}
@@ -42,7 +42,7 @@ func TestProspectNamesEveryWrongFieldAtOnce(t *testing.T) {
 		FirstName: NewName(bad), MiddleName: ptr(NewName(bad)), LastName: NewName(" "), SecondLastName: ptr(NewName(strings.Repeat("x", 201))),
 		Phone: NewPhoneNumber("5521206703"), Email: ptr(NewEmailAddress("nope")), Birthdate: ptr(NewDate("2023-02-29")),
 		Address: NewPersonalText(""), Address2: ptr(NewPersonalText(bad)), City: bad, State: "Atlantis", ZipCode: ptr(NewPersonalText(strings.Repeat("9", 21))), Country: "MX",
-		BirthState: ptr("XX-YY"), Language: ptr("pt"), PlaceDetail: ptr(NewPersonalJSON(`[1]`)),
+		BirthState: ptr("XX-YY"), Language: ptr("pt"), PlaceDetail: ptr(NewPersonalJSON([]byte(`[1]`))),
 		Latitude: ptr(NewDegrees(91)), Longitude: ptr(NewDegrees(181)), UserLatitude: ptr(NewDegrees(1)), IdempotencyKey: ptr(""),
 	}
 	_, _, errs := in.normalize(testNow)

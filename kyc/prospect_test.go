@@ -62,7 +62,7 @@ func TestProspectDocumentRoundTrip(t *testing.T) {
 	in := goodProspect()
 	in.MiddleName, in.SecondLastName, in.Gender = ptr(NewName("María")), ptr(NewName("Gómez")), ptr(ProspectFemale)
 	in.Address2, in.ZipCode, in.BirthState, in.Language = ptr(NewPersonalText("2")), ptr(NewPersonalText("77500")), ptr("MX-CMX"), ptr("es")
-	in.PlaceDetail, in.Latitude, in.Longitude = ptr(NewPersonalJSON(`{"a":1}`)), ptr(NewDegrees(1.5)), ptr(NewDegrees(-2))
+	in.PlaceDetail, in.Latitude, in.Longitude = ptr(NewPersonalJSON([]byte(`{"a":1}`))), ptr(NewDegrees(1.5)), ptr(NewDegrees(-2))
 	in.UserLatitude, in.UserLongitude = ptr(NewDegrees(0)), ptr(NewDegrees(3))
 	want, _, errs := in.normalize(testNow)
 	if len(errs) > 0 {
@@ -158,7 +158,7 @@ func TestProspectAuditFields(t *testing.T) {
 	in := goodProspect()
 	in.MiddleName, in.SecondLastName, in.Gender = ptr(NewName("María")), ptr(NewName("Gómez")), ptr(ProspectFemale)
 	in.Address2, in.ZipCode, in.BirthState, in.Language = ptr(NewPersonalText("2")), ptr(NewPersonalText("77500")), ptr("MX-CMX"), ptr("es")
-	in.PlaceDetail, in.Latitude, in.Longitude = ptr(NewPersonalJSON(`{"a":1}`)), ptr(NewDegrees(1.5)), ptr(NewDegrees(-2))
+	in.PlaceDetail, in.Latitude, in.Longitude = ptr(NewPersonalJSON([]byte(`{"a":1}`))), ptr(NewDegrees(1.5)), ptr(NewDegrees(-2))
 	in.UserLatitude, in.UserLongitude = ptr(NewDegrees(0)), ptr(NewDegrees(3))
 	full, _, errs := in.normalize(testNow)
 	if n := reflect.TypeFor[ProspectProfile]().NumField(); len(errs) > 0 || n != len(prospectFields) {

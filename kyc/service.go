@@ -22,6 +22,9 @@ type Cadence struct {
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
 	// StuckAfter flags a prospect of which nothing was heard for so long; 0 never does. Leap only.
 	StuckAfter time.Duration
+	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived (contract: at most 60 s);
+	// zero is 30 s. The provider has no look-up by an id of ours, so only an operator could learn more meanwhile.
+	HoldAmbiguous time.Duration
 }
 
 // Config is what a Service needs. Every field but the hooks is required.
@@ -61,7 +64,10 @@ type Service struct {
 
 	prospectWaiters waiters[prospectEvent] // for Leap's customers, by their ids
 	prospects       courtesy
-	faceLocks       locks // by document
+	processWaiters  waiters[processEvent]
+	captures        captures
+
+	faceLocks locks // by document
 
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
@@ -119,11 +125,21 @@ func (s *Service) Drain(ctx context.Context) {
 // RunJob does one claimed job to the end of its next step. The job is finished, released or buried in
 // the same transaction as its effect. An error means that nothing was recorded and the lease will run out.
 func (s *Service) RunJob(ctx context.Context, job *Job) error {
+	priority := Sweep
+	switch {
+	case s.processWaiters.awaited(job.Subject):
+		priority = User
+	case job.Hinted:
+		priority = Hint
+	}
+	ctx = WithPriority(ctx, priority)
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
 	case JobProspect:
 		return s.advanceProspect(ctx, job, nil)
+	case JobProcess:
+		return s.advanceProcess(ctx, job, nil)
 	case JobFace:
 		return s.advanceFace(ctx, job)
 	case JobRetention:

@@ -45,7 +45,7 @@ func (in UpdateProspectInput) over(p ProspectProfile) RegisterProspectInput {
 		Language: firstOf(in.Language, p.Language), PlaceDetail: in.PlaceDetail, IdempotencyKey: in.IdempotencyKey,
 	}
 	if out.PlaceDetail == nil && p.PlaceDetail != nil && in.Address == nil {
-		known := NewPersonalJSON(p.PlaceDetail.Reveal())
+		known := NewPersonalJSON([]byte(p.PlaceDetail.Reveal()))
 		out.PlaceDetail = &known
 	}
 	out.Latitude, out.Longitude = pairOver(in.Latitude, in.Longitude, p.Location, in.Address == nil)

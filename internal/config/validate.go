@@ -18,6 +18,9 @@ import (
 	"github.com/kycgate/kycgate/internal/vault"
 )
 
+// unicoSandboxCredential begins every credential of Unico's simulator, likewise.
+const unicoSandboxCredential = "unico-sandbox-"
+
 // sandboxCredential begins every credential that QI Tech's simulator accepts, and leapSandboxCredential those of Leap's. They are
 // repeated here because the configuration knows no provider; tests of cmd/kycgate hold them against the simulators.
 const (
@@ -185,7 +188,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, leapSandboxCredential)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, leapSandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
@@ -451,6 +454,9 @@ func (v *validator) unico(at string, u *Unico) {
 		}
 	}
 	v.strong(at+".webhook_auth", u.WebhookAuth)
+	if u.HoldAmbiguous <= 0 || u.HoldAmbiguous > time.Minute {
+		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
+	}
 	if len(u.APIKeys) == 0 {
 		v.add(at+".api_keys", required+": at least one key with its capabilities")
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ import (
 	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 // Partners every gateway has: two decided by QI Tech, one by nobody.
@@ -40,7 +42,8 @@ type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
 	// Leap is Leap's simulator; its statuses change with every look-up unless StepDelay is given.
-	Leap leapsim.Config
+	Leap  leapsim.Config
+	Unico unicosim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -54,6 +57,7 @@ type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
 	Leap          *leapsim.Sim
+	Unico         *unicosim.Sim
 	SimURL        string // of the simulators, without /qitech
 	Dir           string
 	Config        config.Config
@@ -83,9 +87,19 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Leap.StepEveryLook = true
 	}
 	g.Leap = leapsim.New(o.Leap)
+	if o.Unico.Delay == 0 {
+		o.Unico.Delay = unicosim.Never
+	}
+	if o.Unico.Rate == 0 {
+		o.Unico.Rate = -1
+	}
+	if o.Unico.RetryScale == 0 {
+		o.Unico.RetryScale = 0.001
+	}
+	g.Unico = unicosim.New(o.Unico)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim, g.Leap)
+		upstream = simulator.New(g.Sim, g.Unico, g.Leap)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -110,6 +124,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	l.BaseURL, l.APIKey = sims.URL+"/leap", config.NewSecret(leapsim.SandboxAPIKey)
 	l.PollEvery, l.RetryAfter, l.Breaker.OpenFor, l.Timeout = 200*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.Leap = l
+	c.Providers.Unico = unicoConfig(tb, g.Dir, sims.URL)
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
 	if o.Config != nil {
 		o.Config(&c)
@@ -120,6 +135,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	must(tb, err)
 	if !o.NoWebhooks {
 		g.Sim.SetWebhookURL(app.CallbackURL(c, "qitech"))
+		g.Unico.SetWebhookURL(app.CallbackURL(c, "unico"))
 	}
 
 	log := slog.New(slog.NewJSONHandler(g.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -140,11 +156,27 @@ func Start(tb testing.TB, o Options) *Gateway {
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
 		_ = g.Leap.Close()
+		_ = g.Unico.Close()
 		sims.CloseClientConnections()
 		sims.Close()
 	})
 	tb.Cleanup(g.stop)
 	return g
+}
+
+// unicoConfig has the keys of the contract's example, each with the sandbox's key for it.
+func unicoConfig(tb testing.TB, dir, simulators string) *config.Unico {
+	tb.Helper()
+	u := config.DefaultUnico()
+	u.BaseURL, u.TokenURL, u.Audience = simulators+"/unico", simulators+"/unico/oauth2/token", simulators
+	u.ServiceAccount, u.TenantID, u.WebhookAuth = unicosim.SandboxServiceAccount, unicosim.SandboxTenantID, config.NewSecret(unicosim.SandboxWebhookAuth)
+	u.PrivateKeyFile = filepath.Join(dir, "unico.pem")
+	must(tb, os.WriteFile(u.PrivateKeyFile, unicosim.PrivateKeyPEM(), 0o600))
+	u.PollEvery, u.RetryAfter, u.Breaker.OpenFor, u.Timeout, u.RatePerSecond = 60*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second, 0
+	for _, key := range []string{unicosim.KeyLiveness, unicosim.KeyAlertScore, unicosim.KeyOneToOne, unicosim.KeyDocumentsOnly} {
+		u.APIKeys = append(u.APIKeys, config.UnicoAPIKey{Key: config.NewSecret(key), Capabilities: unicosim.SandboxKeys()[key]})
+	}
+	return u
 }
 
 // Stop ends the gateway before the test does; it waits for the drain.
