@@ -203,8 +203,6 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"CipStatusDetail": {string(kyc.CipDetailNone), string(kyc.CipDetailInvalidAddress), string(kyc.CipDetailInvalidEmail), string(kyc.CipDetailUnreadableDoc),
 			string(kyc.CipDetailProvideAdditionalInfo), string(kyc.CipDetailInvalidPersonalData), string(kyc.CipDetailOtpPrivacyMissing), string(kyc.CipDetailOtpContractMissing),
 			string(kyc.CipDetailCompliance), string(kyc.CipDetailComplianceBlocked), string(kyc.CipDetailOfacFailed), string(kyc.CipDetailUnknown)},
-		"NextActionKind": {string(kyc.ActionRegisterPerson), string(kyc.ActionCaptureFace), string(kyc.ActionNewCapture), string(kyc.ActionCaptureDocument),
-			string(kyc.ActionCorrectData), string(kyc.ActionAcceptTerms), string(kyc.ActionWait), string(kyc.ActionRetry), string(kyc.ActionContactSupport), string(kyc.ActionActivateAccount)},
 		"ProspectGender": {string(kyc.ProspectMale), string(kyc.ProspectFemale), string(kyc.ProspectOther), string(kyc.ProspectNone)},
 		"StepKind": {string(kyc.StepPerson), string(kyc.StepFace), string(kyc.StepLiveness), string(kyc.StepIdentity), string(kyc.StepFaceValidation),
 			string(kyc.StepDocument), string(kyc.StepCip), string(kyc.StepCustomer)},
