@@ -35,6 +35,10 @@ const (
 	PersonalDataIncome PersonalData = "INCOME"
 	// Other personal text: `***`.
 	PersonalDataText PersonalData = "TEXT"
+	// Where somebody lives or is, in degrees: null.
+	PersonalDataCoordinate PersonalData = "COORDINATE"
+	// What a map says about somebody's address: null.
+	PersonalDataPlace PersonalData = "PLACE"
 	// A whole document about a person: not masked but refused without `pii:read`.
 	PersonalDataPayload PersonalData = "PAYLOAD"
 	// Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids.
@@ -54,6 +58,8 @@ var AllPersonalData = []PersonalData{
 	PersonalDataAddress,
 	PersonalDataIncome,
 	PersonalDataText,
+	PersonalDataCoordinate,
+	PersonalDataPlace,
 	PersonalDataPayload,
 	PersonalDataUnmasked,
 	PersonalDataCapture,
@@ -62,7 +68,7 @@ var AllPersonalData = []PersonalData{
 
 func (e PersonalData) IsValid() bool {
 	switch e {
-	case PersonalDataName, PersonalDataDocument, PersonalDataEmail, PersonalDataPhone, PersonalDataDate, PersonalDataAddress, PersonalDataIncome, PersonalDataText, PersonalDataPayload, PersonalDataUnmasked, PersonalDataCapture, PersonalDataSecret:
+	case PersonalDataName, PersonalDataDocument, PersonalDataEmail, PersonalDataPhone, PersonalDataDate, PersonalDataAddress, PersonalDataIncome, PersonalDataText, PersonalDataCoordinate, PersonalDataPlace, PersonalDataPayload, PersonalDataUnmasked, PersonalDataCapture, PersonalDataSecret:
 		return true
 	}
 	return false

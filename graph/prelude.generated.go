@@ -1594,6 +1594,23 @@ func (ec *executionContext) marshalNFloat2float64(ctx context.Context, sel ast.S
 	return graphql.WrapContextMarshaler(ctx, res)
 }
 
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐCustomerID(ctx context.Context, v any) (kyc.CustomerID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.CustomerID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐCustomerID(ctx context.Context, sel ast.SelectionSet, v kyc.CustomerID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceID(ctx context.Context, v any) (kyc.FaceID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := kyc.FaceID(tmp)
@@ -1601,6 +1618,23 @@ func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkyc�
 }
 
 func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceID(ctx context.Context, sel ast.SelectionSet, v kyc.FaceID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐJobID(ctx context.Context, v any) (kyc.JobID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.JobID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐJobID(ctx context.Context, sel ast.SelectionSet, v kyc.JobID) graphql.Marshaler {
 	_ = sel
 	res := graphql.MarshalString(string(v))
 	if res == graphql.Null {
@@ -2049,6 +2083,22 @@ func (ec *executionContext) marshalOFloat2ᚖfloat64(ctx context.Context, sel as
 	_ = sel
 	res := graphql.MarshalFloatContext(*v)
 	return graphql.WrapContextMarshaler(ctx, res)
+}
+
+func (ec *executionContext) unmarshalOFloat2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDegrees(ctx context.Context, v any) (*kyc.Degrees, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.Degrees)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOFloat2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDegrees(ctx context.Context, sel ast.SelectionSet, v *kyc.Degrees) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
 }
 
 func (ec *executionContext) unmarshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (*kyc.PersonID, error) {

@@ -23,6 +23,8 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	AuditConnection() AuditConnectionResolver
+	Customer() CustomerResolver
+	DeadJobConnection() DeadJobConnectionResolver
 	FaceRegistration() FaceRegistrationResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
@@ -46,6 +48,11 @@ type ComplexityRoot struct {
 		PostalCode   func(childComplexity int) int
 		State        func(childComplexity int) int
 		Street       func(childComplexity int) int
+	}
+
+	AllowedValues struct {
+		Key    func(childComplexity int) int
+		Values func(childComplexity int) int
 	}
 
 	AuditConnection struct {
@@ -79,6 +86,78 @@ type ComplexityRoot struct {
 		FileUrlsExpireAt func(childComplexity int) int
 		ID               func(childComplexity int) int
 		Type             func(childComplexity int) int
+	}
+
+	CategoryFeature struct {
+		AllowedValues func(childComplexity int) int
+		Code          func(childComplexity int) int
+		Enabled       func(childComplexity int) int
+		ID            func(childComplexity int) int
+		MandatoryKeys func(childComplexity int) int
+		Name          func(childComplexity int) int
+		Parameters    func(childComplexity int) int
+	}
+
+	CipState struct {
+		Detail         func(childComplexity int) int
+		ProviderStatus func(childComplexity int) int
+		Status         func(childComplexity int) int
+		StuckSince     func(childComplexity int) int
+	}
+
+	Customer struct {
+		Category           func(childComplexity int) int
+		Cip                func(childComplexity int) int
+		CreatedAt          func(childComplexity int) int
+		ID                 func(childComplexity int) int
+		NextAction         func(childComplexity int) int
+		Person             func(childComplexity int) int
+		Provider           func(childComplexity int) int
+		ProviderCustomerID func(childComplexity int) int
+		ProviderPersonID   func(childComplexity int) int
+		ProviderStatus     func(childComplexity int) int
+		ProviderUserID     func(childComplexity int) int
+		Status             func(childComplexity int) int
+		StatusDetail       func(childComplexity int) int
+		UpdatedAt          func(childComplexity int) int
+		User               func(childComplexity int) int
+		Version            func(childComplexity int) int
+	}
+
+	CustomerCategory struct {
+		Features  func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Name      func(childComplexity int) int
+		RiskLevel func(childComplexity int) int
+	}
+
+	CustomerUser struct {
+		ID       func(childComplexity int) int
+		Roles    func(childComplexity int) int
+		Status   func(childComplexity int) int
+		Username func(childComplexity int) int
+	}
+
+	DeadJob struct {
+		Attempts  func(childComplexity int) int
+		CreatedAt func(childComplexity int) int
+		DiedAt    func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Kind      func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Subject   func(childComplexity int) int
+	}
+
+	DeadJobConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	DeadJobEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	Email struct {
@@ -141,15 +220,24 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		CaptureDocument func(childComplexity int, input kyc.CaptureDocumentInput) int
-		CheckLiveness   func(childComplexity int, input kyc.CheckLivenessInput) int
-		ErasePerson     func(childComplexity int, input kyc.ErasePersonInput) int
-		ExportPerson    func(childComplexity int, personID string) int
-		RefreshProcess  func(childComplexity int, id string) int
-		RegisterFace    func(childComplexity int, input kyc.RegisterFaceInput) int
-		RegisterPerson  func(childComplexity int, input kyc.RegisterPersonInput) int
-		ValidateFace    func(childComplexity int, input kyc.ValidateFaceInput) int
-		VerifyIdentity  func(childComplexity int, input kyc.VerifyIdentityInput) int
+		CaptureDocument  func(childComplexity int, input kyc.CaptureDocumentInput) int
+		CheckLiveness    func(childComplexity int, input kyc.CheckLivenessInput) int
+		ErasePerson      func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson     func(childComplexity int, personID string) int
+		RefreshProcess   func(childComplexity int, id string) int
+		RegisterFace     func(childComplexity int, input kyc.RegisterFaceInput) int
+		RegisterPerson   func(childComplexity int, input kyc.RegisterPersonInput) int
+		RegisterProspect func(childComplexity int, input kyc.RegisterProspectInput) int
+		RetryJob         func(childComplexity int, input kyc.RetryJobInput) int
+		UpdateProspect   func(childComplexity int, input kyc.UpdateProspectInput) int
+		ValidateFace     func(childComplexity int, input kyc.ValidateFaceInput) int
+		VerifyIdentity   func(childComplexity int, input kyc.VerifyIdentityInput) int
+	}
+
+	NextAction struct {
+		Kind    func(childComplexity int) int
+		Message func(childComplexity int) int
+		Step    func(childComplexity int) int
 	}
 
 	PageInfo struct {
@@ -159,11 +247,17 @@ type ComplexityRoot struct {
 		StartCursor     func(childComplexity int) int
 	}
 
+	Parameter struct {
+		Name  func(childComplexity int) int
+		Value func(childComplexity int) int
+	}
+
 	Person struct {
 		Address           func(childComplexity int) int
 		Audit             func(childComplexity int, first *int, after *string) int
 		Birthdate         func(childComplexity int) int
 		CreatedAt         func(childComplexity int) int
+		Customers         func(childComplexity int) int
 		DocumentNumber    func(childComplexity int) int
 		Emails            func(childComplexity int) int
 		ExternalIds       func(childComplexity int) int
@@ -291,6 +385,8 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
+		Customer                   func(childComplexity int, id string) int
+		DeadJobs                   func(childComplexity int, first *int, after *string) int
 		FaceRegistration           func(childComplexity int, registrationKey string) int
 		FaceRegistrationByDocument func(childComplexity int, documentNumber string) int
 		Node                       func(childComplexity int, id string) int
@@ -316,6 +412,11 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	RegisterProspectPayload struct {
+		Customer   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	Registration struct {
 		ExternalID func(childComplexity int) int
 		ID         func(childComplexity int) int
@@ -335,9 +436,19 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	RetryJobPayload struct {
+		Job        func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	ReusableDocument struct {
 		DocumentID   func(childComplexity int) int
 		DocumentType func(childComplexity int) int
+	}
+
+	UpdateProspectPayload struct {
+		Customer   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -419,6 +530,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Address.Street(childComplexity), true
+
+	case "AllowedValues.key":
+		if e.ComplexityRoot.AllowedValues.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AllowedValues.Key(childComplexity), true
+	case "AllowedValues.values":
+		if e.ComplexityRoot.AllowedValues.Values == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AllowedValues.Values(childComplexity), true
 
 	case "AuditConnection.edges":
 		if e.ComplexityRoot.AuditConnection.Edges == nil {
@@ -549,6 +673,302 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CapturedDocument.Type(childComplexity), true
+
+	case "CategoryFeature.allowedValues":
+		if e.ComplexityRoot.CategoryFeature.AllowedValues == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.AllowedValues(childComplexity), true
+	case "CategoryFeature.code":
+		if e.ComplexityRoot.CategoryFeature.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Code(childComplexity), true
+	case "CategoryFeature.enabled":
+		if e.ComplexityRoot.CategoryFeature.Enabled == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Enabled(childComplexity), true
+	case "CategoryFeature.id":
+		if e.ComplexityRoot.CategoryFeature.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.ID(childComplexity), true
+	case "CategoryFeature.mandatoryKeys":
+		if e.ComplexityRoot.CategoryFeature.MandatoryKeys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.MandatoryKeys(childComplexity), true
+	case "CategoryFeature.name":
+		if e.ComplexityRoot.CategoryFeature.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Name(childComplexity), true
+	case "CategoryFeature.parameters":
+		if e.ComplexityRoot.CategoryFeature.Parameters == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryFeature.Parameters(childComplexity), true
+
+	case "CipState.detail":
+		if e.ComplexityRoot.CipState.Detail == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.Detail(childComplexity), true
+	case "CipState.providerStatus":
+		if e.ComplexityRoot.CipState.ProviderStatus == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.ProviderStatus(childComplexity), true
+	case "CipState.status":
+		if e.ComplexityRoot.CipState.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.Status(childComplexity), true
+	case "CipState.stuckSince":
+		if e.ComplexityRoot.CipState.StuckSince == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CipState.StuckSince(childComplexity), true
+
+	case "Customer.category":
+		if e.ComplexityRoot.Customer.Category == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Category(childComplexity), true
+	case "Customer.cip":
+		if e.ComplexityRoot.Customer.Cip == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Cip(childComplexity), true
+	case "Customer.createdAt":
+		if e.ComplexityRoot.Customer.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.CreatedAt(childComplexity), true
+	case "Customer.id":
+		if e.ComplexityRoot.Customer.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ID(childComplexity), true
+	case "Customer.nextAction":
+		if e.ComplexityRoot.Customer.NextAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.NextAction(childComplexity), true
+	case "Customer.person":
+		if e.ComplexityRoot.Customer.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Person(childComplexity), true
+	case "Customer.provider":
+		if e.ComplexityRoot.Customer.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Provider(childComplexity), true
+	case "Customer.providerCustomerId":
+		if e.ComplexityRoot.Customer.ProviderCustomerID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderCustomerID(childComplexity), true
+	case "Customer.providerPersonId":
+		if e.ComplexityRoot.Customer.ProviderPersonID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderPersonID(childComplexity), true
+	case "Customer.providerStatus":
+		if e.ComplexityRoot.Customer.ProviderStatus == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderStatus(childComplexity), true
+	case "Customer.providerUserId":
+		if e.ComplexityRoot.Customer.ProviderUserID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.ProviderUserID(childComplexity), true
+	case "Customer.status":
+		if e.ComplexityRoot.Customer.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Status(childComplexity), true
+	case "Customer.statusDetail":
+		if e.ComplexityRoot.Customer.StatusDetail == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.StatusDetail(childComplexity), true
+	case "Customer.updatedAt":
+		if e.ComplexityRoot.Customer.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.UpdatedAt(childComplexity), true
+	case "Customer.user":
+		if e.ComplexityRoot.Customer.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.User(childComplexity), true
+	case "Customer.version":
+		if e.ComplexityRoot.Customer.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Customer.Version(childComplexity), true
+
+	case "CustomerCategory.features":
+		if e.ComplexityRoot.CustomerCategory.Features == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.Features(childComplexity), true
+	case "CustomerCategory.id":
+		if e.ComplexityRoot.CustomerCategory.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.ID(childComplexity), true
+	case "CustomerCategory.name":
+		if e.ComplexityRoot.CustomerCategory.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.Name(childComplexity), true
+	case "CustomerCategory.riskLevel":
+		if e.ComplexityRoot.CustomerCategory.RiskLevel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerCategory.RiskLevel(childComplexity), true
+
+	case "CustomerUser.id":
+		if e.ComplexityRoot.CustomerUser.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.ID(childComplexity), true
+	case "CustomerUser.roles":
+		if e.ComplexityRoot.CustomerUser.Roles == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Roles(childComplexity), true
+	case "CustomerUser.status":
+		if e.ComplexityRoot.CustomerUser.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Status(childComplexity), true
+	case "CustomerUser.username":
+		if e.ComplexityRoot.CustomerUser.Username == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerUser.Username(childComplexity), true
+
+	case "DeadJob.attempts":
+		if e.ComplexityRoot.DeadJob.Attempts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Attempts(childComplexity), true
+	case "DeadJob.createdAt":
+		if e.ComplexityRoot.DeadJob.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.CreatedAt(childComplexity), true
+	case "DeadJob.diedAt":
+		if e.ComplexityRoot.DeadJob.DiedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.DiedAt(childComplexity), true
+	case "DeadJob.id":
+		if e.ComplexityRoot.DeadJob.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.ID(childComplexity), true
+	case "DeadJob.kind":
+		if e.ComplexityRoot.DeadJob.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Kind(childComplexity), true
+	case "DeadJob.reason":
+		if e.ComplexityRoot.DeadJob.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Reason(childComplexity), true
+	case "DeadJob.subject":
+		if e.ComplexityRoot.DeadJob.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJob.Subject(childComplexity), true
+
+	case "DeadJobConnection.edges":
+		if e.ComplexityRoot.DeadJobConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.Edges(childComplexity), true
+	case "DeadJobConnection.nodes":
+		if e.ComplexityRoot.DeadJobConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.Nodes(childComplexity), true
+	case "DeadJobConnection.pageInfo":
+		if e.ComplexityRoot.DeadJobConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.PageInfo(childComplexity), true
+	case "DeadJobConnection.totalCount":
+		if e.ComplexityRoot.DeadJobConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobConnection.TotalCount(childComplexity), true
+
+	case "DeadJobEdge.cursor":
+		if e.ComplexityRoot.DeadJobEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobEdge.Cursor(childComplexity), true
+	case "DeadJobEdge.node":
+		if e.ComplexityRoot.DeadJobEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeadJobEdge.Node(childComplexity), true
 
 	case "Email.address":
 		if e.ComplexityRoot.Email.Address == nil {
@@ -828,6 +1248,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterPerson(childComplexity, args["input"].(kyc.RegisterPersonInput)), true
+	case "Mutation.registerProspect":
+		if e.ComplexityRoot.Mutation.RegisterProspect == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerProspect_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterProspect(childComplexity, args["input"].(kyc.RegisterProspectInput)), true
+	case "Mutation.retryJob":
+		if e.ComplexityRoot.Mutation.RetryJob == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retryJob_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(kyc.RetryJobInput)), true
+	case "Mutation.updateProspect":
+		if e.ComplexityRoot.Mutation.UpdateProspect == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateProspect_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateProspect(childComplexity, args["input"].(kyc.UpdateProspectInput)), true
 	case "Mutation.validateFace":
 		if e.ComplexityRoot.Mutation.ValidateFace == nil {
 			break
@@ -850,6 +1303,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyIdentity(childComplexity, args["input"].(kyc.VerifyIdentityInput)), true
+
+	case "NextAction.kind":
+		if e.ComplexityRoot.NextAction.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Kind(childComplexity), true
+	case "NextAction.message":
+		if e.ComplexityRoot.NextAction.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Message(childComplexity), true
+	case "NextAction.step":
+		if e.ComplexityRoot.NextAction.Step == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NextAction.Step(childComplexity), true
 
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
@@ -875,6 +1347,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PageInfo.StartCursor(childComplexity), true
+
+	case "Parameter.name":
+		if e.ComplexityRoot.Parameter.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Parameter.Name(childComplexity), true
+	case "Parameter.value":
+		if e.ComplexityRoot.Parameter.Value == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Parameter.Value(childComplexity), true
 
 	case "Person.address":
 		if e.ComplexityRoot.Person.Address == nil {
@@ -905,6 +1390,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.CreatedAt(childComplexity), true
+	case "Person.customers":
+		if e.ComplexityRoot.Person.Customers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Person.Customers(childComplexity), true
 	case "Person.documentNumber":
 		if e.ComplexityRoot.Person.DocumentNumber == nil {
 			break
@@ -1439,6 +1930,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProviderOperation.SuccessRate(childComplexity), true
 
+	case "Query.customer":
+		if e.ComplexityRoot.Query.Customer == nil {
+			break
+		}
+
+		args, err := ec.field_Query_customer_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Customer(childComplexity, args["id"].(string)), true
+	case "Query.deadJobs":
+		if e.ComplexityRoot.Query.DeadJobs == nil {
+			break
+		}
+
+		args, err := ec.field_Query_deadJobs_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.DeadJobs(childComplexity, args["first"].(*int), args["after"].(*string)), true
 	case "Query.faceRegistration":
 		if e.ComplexityRoot.Query.FaceRegistration == nil {
 			break
@@ -1595,6 +2108,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RegisterPersonPayload.UserErrors(childComplexity), true
 
+	case "RegisterProspectPayload.customer":
+		if e.ComplexityRoot.RegisterProspectPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterProspectPayload.Customer(childComplexity), true
+	case "RegisterProspectPayload.userErrors":
+		if e.ComplexityRoot.RegisterProspectPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterProspectPayload.UserErrors(childComplexity), true
+
 	case "Registration.externalId":
 		if e.ComplexityRoot.Registration.ExternalID == nil {
 			break
@@ -1658,6 +2184,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RegistrationEdge.Node(childComplexity), true
 
+	case "RetryJobPayload.job":
+		if e.ComplexityRoot.RetryJobPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetryJobPayload.Job(childComplexity), true
+	case "RetryJobPayload.userErrors":
+		if e.ComplexityRoot.RetryJobPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetryJobPayload.UserErrors(childComplexity), true
+
 	case "ReusableDocument.documentId":
 		if e.ComplexityRoot.ReusableDocument.DocumentID == nil {
 			break
@@ -1670,6 +2209,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ReusableDocument.DocumentType(childComplexity), true
+
+	case "UpdateProspectPayload.customer":
+		if e.ComplexityRoot.UpdateProspectPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProspectPayload.Customer(childComplexity), true
+	case "UpdateProspectPayload.userErrors":
+		if e.ComplexityRoot.UpdateProspectPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProspectPayload.UserErrors(childComplexity), true
 
 	case "UserError.code":
 		if e.ComplexityRoot.UserError.Code == nil {
@@ -1751,8 +2303,11 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputProcessFilter,
 		ec.unmarshalInputRegisterFaceInput,
 		ec.unmarshalInputRegisterPersonInput,
+		ec.unmarshalInputRegisterProspectInput,
+		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputSelfieInput,
 		ec.unmarshalInputSubjectInput,
+		ec.unmarshalInputUpdateProspectInput,
 		ec.unmarshalInputValidateFaceInput,
 		ec.unmarshalInputVerifyIdentityInput,
 	)
@@ -1891,6 +2446,10 @@ enum PersonalData {
   INCOME
   "Other personal text: ` + "`" + `***` + "`" + `."
   TEXT
+  "Where somebody lives or is, in degrees: null."
+  COORDINATE
+  "What a map says about somebody's address: null."
+  PLACE
   "A whole document about a person: not masked but refused without ` + "`" + `pii:read` + "`" + `."
   PAYLOAD
   "Personal, but everybody who may read the person sees it: city, state and country, nationality, gender, the partner's own ids."
@@ -1933,8 +2492,8 @@ type PageInfo {
 }
 
 type Query {
-  "Any object by its global id. Another partner's object and one that does not exist are both null."
-  node(id: ID!): Node @scope(any: [PERSONS_READ, PROCESSES_READ])
+  "Any object by its global id. Another partner's object, one the token's scopes do not cover and one that does not exist are all null."
+  node(id: ID!): Node @scope(any: [PERSONS_READ, PROCESSES_READ, CUSTOMERS_READ])
   "One person by our id."
   person(id: ID!): Person @scope(any: [PERSONS_READ])
   "One person by CPF, formatted or bare."
@@ -1943,6 +2502,13 @@ type Query {
   personByExternalId(externalId: String! @pii(kind: UNMASKED)): Person @scope(any: [PERSONS_READ])
   "The partner's persons, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   persons(first: Int = 25, after: String @nonpii, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
+  "One customer by our id."
+  customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
+  """
+  The partner's jobs nobody runs any more, the newest first: work that failed in a way that no repetition mends. Mend
+  the cause, then ` + "`" + `retryJob` + "`" + `; a start of the gateway runs all of them again. ` + "`" + `first` + "`" + ` is 1 to 100.
+  """
+  deadJobs(first: Int = 25, after: String @nonpii): DeadJobConnection! @scope(any: [ADMIN])
   "One face by QI Tech's key of it. One that we do not know is asked for at QI Tech and remembered."
   faceRegistration(registrationKey: ID!): FaceRegistration @scope(any: [PERSONS_READ])
   "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
@@ -1969,6 +2535,16 @@ type Mutation {
   if no decision comes in time the person is PENDING and the work goes on by itself.
   """
   registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! @scope(any: [PERSONS_WRITE])
+  """
+  Registers a person at Leap, whose checks run in its background (CIP). Accepted means stored and queued: the answer comes
+  at once or after a short moment, and the prospect goes on by itself to its end, whatever happens to Leap or to this gateway.
+  Phone and e-mail address are unique among the partner's prospects, as they are at Leap.
+  """
+  registerProspect(input: RegisterProspectInput!): RegisterProspectPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Corrects the data of a prospect whose ` + "`" + `nextAction` + "`" + ` is CORRECT_DATA. It is stored and queued; what becomes of it shows on the customer."
+  updateProspect(input: UpdateProspectInput!): UpdateProspectPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Runs a dead job again, now."
+  retryJob(input: RetryJobInput!): RetryJobPayload! @scope(any: [ADMIN])
   """
   Registers a face at QI Tech, against which later 1:1 validations compare. A CPF may have several; its person need not
   exist yet. A picture cannot wait for a provider to come back: ` + "`" + `PROVIDER_UNAVAILABLE` + "`" + ` is to be repeated with the same
@@ -2035,6 +2611,8 @@ type Person implements Node {
   externalIds: [ExternalId!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The snapshots of every accepted registration, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "The person as a customer of FinHub and Leap, oldest first."
+  customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Faces registered for this CPF, oldest first; the newest hundred."
   faceRegistrations: [FaceRegistration!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Who read or changed which fields of this person, newest first; masked answers are not recorded. ` + "`" + `first` + "`" + ` is 1 to 100."
@@ -2388,6 +2966,413 @@ input AddressInput {
   country: String! @pii(kind: UNMASKED)
 }
 
+"""
+A person as the customer of a provider that opens accounts: FinHub's individual customers and Leap's prospects. Only
+an explicit yes makes it ACTIVE and only an explicit no REJECTED; ` + "`" + `nextAction` + "`" + ` says what is missing.
+"""
+type Customer implements Node {
+  "Opaque and stable: ` + "`" + `cus_…` + "`" + `."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE], subject: true)
+  "As in metrics: ` + "`" + `finhub` + "`" + `, ` + "`" + `leap` + "`" + `."
+  provider: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The provider's id of the customer."
+  providerCustomerId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The provider's id of the customer's login."
+  providerUserId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The provider's id of the person behind the customer."
+  providerPersonId: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "Who the customer is."
+  person: Person! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Where the customer stands, the same words for every provider."
+  status: CustomerStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The provider's own word for it."
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The provider's reason, if it is one of its codes."
+  statusDetail: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "FinHub: the login it made."
+  user: CustomerUser @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub: the category, with the parameters that were sent."
+  category: CustomerCategory @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap: where the identification of the customer stands."
+  cip: CipState @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "What has to happen next; null when there is nothing left to do."
+  nextAction: NextAction @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "When we were asked to register the customer."
+  createdAt: DateTime! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Last change of any field."
+  updatedAt: DateTime! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Grows by one with every change."
+  version: Int! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"Where a customer stands. Nothing leaves ACTIVE, REJECTED and FAILED."
+enum CustomerStatus {
+  "The provider has not answered, or used a word we do not know; the work goes on by itself."
+  PENDING
+  "The provider is checking."
+  IN_PROGRESS
+  "The provider waits for the customer: see ` + "`" + `nextAction` + "`" + `."
+  ACTION_REQUIRED
+  "Registered; the account is not active yet: see ` + "`" + `nextAction` + "`" + `."
+  PENDING_ACTIVATION
+  "The account is active."
+  ACTIVE
+  "An explicit no."
+  REJECTED
+  "A technical end; nothing is known about the customer."
+  FAILED
+}
+
+"The login FinHub made with a customer."
+type CustomerUser {
+  "FinHub's id of it."
+  id: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "What the customer logs in with: the e-mail address."
+  username: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @pii(kind: EMAIL)
+  "FinHub's word: ` + "`" + `PENDING_ACTIVATION` + "`" + `."
+  status: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "What the login may do: ` + "`" + `ACCOUNT_OWNER` + "`" + `, ` + "`" + `USER` + "`" + `."
+  roles: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+}
+
+"A category of customers at FinHub: it decides limits and due diligence."
+type CustomerCategory {
+  "What ` + "`" + `registerCustomer` + "`" + ` takes as ` + "`" + `categoryId` + "`" + `."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "For people."
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "FinHub's word, if it gives one or the name says it: ` + "`" + `LOW` + "`" + `, ` + "`" + `MEDIUM` + "`" + `, ` + "`" + `HIGH` + "`" + `, ` + "`" + `PROHIBITED` + "`" + `."
+  riskLevel: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "What the category switches on."
+  features: [CategoryFeature!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"A set of parameters that a category has."
+type CategoryFeature {
+  "FinHub's id of it."
+  id: ID! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "FinHub's code: ` + "`" + `MEDIUM_RISK_PROFILE` + "`" + `. It is the ` + "`" + `feature` + "`" + ` of an override."
+  code: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "For people."
+  name: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "Whether it is switched on."
+  enabled: Boolean! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "On a customer: what was sent. In the hierarchy: what ` + "`" + `registerCustomer` + "`" + ` sends when nothing is overridden."
+  parameters: [Parameter!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "The keys that must have a value. One without a parameter is the caller's to give."
+  mandatoryKeys: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The values each key may have; a key that is not listed takes any."
+  allowedValues: [AllowedValues!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"One value of a feature."
+type Parameter {
+  "The key: ` + "`" + `riskLevel` + "`" + `."
+  name: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The value: ` + "`" + `MEDIUM` + "`" + `."
+  value: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+}
+
+"The values a key may have."
+type AllowedValues {
+  "The key: ` + "`" + `riskScore` + "`" + `."
+  key: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The values. One may be a range of numbers: ` + "`" + `0-100` + "`" + `."
+  values: [String!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+}
+
+"Where Leap's customer identification programme (CIP) stands."
+type CipState {
+  "Leap's ` + "`" + `status` + "`" + `; UNKNOWN is a word we do not know, and stays open."
+  status: CipStatus! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap's ` + "`" + `statusDetail` + "`" + `."
+  detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+  "Leap's own word."
+  providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "Set when nothing has moved for so long that somebody should ask Leap. The prospect is kept and looked at, rarely; the next change unsets it."
+  stuckSince: DateTime @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"Leap's CIP status."
+enum CipStatus {
+  "Identified."
+  COMPLETED
+  "Waits for the user or for input."
+  UPGRADE_PENDING
+  "Checks are running."
+  UPGRADE_IN_PROGRESS
+  "Failed."
+  UPGRADE_FAILED
+  "Failed in a way that can be corrected."
+  UPGRADE_SOFT_FAILED
+  "The account is being opened."
+  ACCOUNT_UPGRADE_IN_PROGRESS
+  "Leap said nothing yet, or used a word we do not know."
+  UNKNOWN
+}
+
+"Why a CIP status is what it is."
+enum CipStatusDetail {
+  "No reason."
+  NONE
+  "The address is wrong."
+  INVALID_ADDRESS
+  "The e-mail address is wrong."
+  INVALID_EMAIL
+  "The document cannot be read."
+  UNREADABLE_DOC
+  "More information is needed."
+  PROVIDE_ADDITIONAL_INFO
+  "Personal data is wrong."
+  INVALID_PERSONAL_DATA
+  "The privacy notice was not accepted."
+  OTP_PRIVACY_MISSING
+  "The contract was not accepted."
+  OTP_CONTRACT_MISSING
+  "In compliance review."
+  COMPLIANCE
+  "Blocked by compliance."
+  COMPLIANCE_BLOCKED
+  "On a sanctions list."
+  OFAC_FAILED
+  "A word we do not know."
+  UNKNOWN
+}
+
+"What has to happen next, and by whom."
+type NextAction {
+  "For programs."
+  kind: NextActionKind! @scope(any: [ANY], subject: true)
+  "The step of the onboarding it belongs to."
+  step: StepKind @scope(any: [ANY], subject: true)
+  "For people, in English."
+  message: String! @scope(any: [ANY], subject: true) @nonpii
+}
+
+"What has to happen next."
+enum NextActionKind {
+  "Register the person."
+  REGISTER_PERSON
+  "Take the person's first picture."
+  CAPTURE_FACE
+  "Take the picture again."
+  NEW_CAPTURE
+  "Capture a document."
+  CAPTURE_DOCUMENT
+  "Correct what was told."
+  CORRECT_DATA
+  "Let the person accept the terms."
+  ACCEPT_TERMS
+  "Nothing: the work goes on by itself."
+  WAIT
+  "Do it again: ` + "`" + `message` + "`" + ` says what."
+  RETRY
+  "People have to look at it."
+  CONTACT_SUPPORT
+  "Activate the account with the code the customer was sent."
+  ACTIVATE_ACCOUNT
+}
+
+"A step of an onboarding."
+enum StepKind {
+  "The person is registered and approved."
+  PERSON
+  "A face is registered."
+  FACE
+  "Liveness."
+  LIVENESS
+  "Identity verification."
+  IDENTITY
+  "1:1 face validation."
+  FACE_VALIDATION
+  "A document."
+  DOCUMENT
+  "Leap's identification programme."
+  CIP
+  "FinHub's customer."
+  CUSTOMER
+}
+
+"A person to be registered at Leap. Optional fields may be left out, or null; Leap advises to give them."
+input RegisterProspectInput {
+  "The person this is; without one, a person is made from this input."
+  personId: ID
+  "Given names, 1 to 100 characters."
+  firstName: String! @pii(kind: NAME)
+  "Up to 200 characters. Leap advises to give all names: they keep people from being mistaken for somebody on a sanctions list."
+  middleName: String @pii(kind: NAME)
+  "First surname, 1 to 100 characters."
+  lastName: String! @pii(kind: NAME)
+  "Second surname, up to 200 characters."
+  secondLastName: String @pii(kind: NAME)
+  "A mobile number in E.164; spaces, dots, hyphens and parentheses are tolerated. Unique among the partner's prospects."
+  phone: String! @pii(kind: PHONE)
+  "At most 254 characters. Unique among the partner's prospects."
+  email: String @pii(kind: EMAIL)
+  "At least 18 and under 100 years ago by the calendar of the person's country, in all of its time zones."
+  birthdate: Date @pii(kind: DATE)
+  "As declared."
+  gender: ProspectGender @pii(kind: UNMASKED)
+  "Street and number, 1 to 200 characters."
+  address: String! @pii(kind: ADDRESS)
+  "Flat, block, district: up to 200 characters."
+  address2: String @pii(kind: ADDRESS)
+  "1 to 100 characters."
+  city: String! @pii(kind: UNMASKED)
+  "ISO 3166-2, with or without the country's prefix (` + "`" + `MX-CMX` + "`" + `, ` + "`" + `CMX` + "`" + `), or the state's short name (` + "`" + `CDMX` + "`" + `, ` + "`" + `Q.R.` + "`" + `). Free text where the country has no subdivisions."
+  state: String! @pii(kind: UNMASKED)
+  "Up to 20 characters."
+  zipCode: String @pii(kind: ADDRESS)
+  "ISO 3166-1 alpha-2."
+  country: String! @pii(kind: UNMASKED)
+  "The state of birth, as for ` + "`" + `state` + "`" + `; any country's."
+  birthState: String @pii(kind: UNMASKED)
+  "ISO 639-1: ` + "`" + `en` + "`" + ` or ` + "`" + `es` + "`" + `."
+  language: String @pii(kind: UNMASKED)
+  "The Google Maps place detail of the address: a JSON object, or a string that holds one; at most 64 KiB."
+  placeDetail: JSON @pii(kind: PLACE)
+  "Of the address, -90 to 90 degrees; together with ` + "`" + `longitude` + "`" + `."
+  latitude: Float @pii(kind: COORDINATE)
+  "Of the address, -180 to 180 degrees; together with ` + "`" + `latitude` + "`" + `."
+  longitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -90 to 90 degrees; together with ` + "`" + `userLongitude` + "`" + `."
+  userLatitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -180 to 180 degrees; together with ` + "`" + `userLatitude` + "`" + `."
+  userLongitude: Float @pii(kind: COORDINATE)
+  "1 to 255 printable ASCII characters. The same key with the same input answers the same prospect; with another input it is refused. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"What is corrected of a prospect. A field left out, or null, keeps its value; the place of an address goes with it."
+input UpdateProspectInput {
+  "Which prospect."
+  customerId: ID!
+  "Given names, 1 to 100 characters."
+  firstName: String @pii(kind: NAME)
+  "Up to 200 characters. Leap advises to give all names: they keep people from being mistaken for somebody on a sanctions list."
+  middleName: String @pii(kind: NAME)
+  "First surname, 1 to 100 characters."
+  lastName: String @pii(kind: NAME)
+  "Second surname, up to 200 characters."
+  secondLastName: String @pii(kind: NAME)
+  "A mobile number in E.164; spaces, dots, hyphens and parentheses are tolerated. Unique among the partner's prospects."
+  phone: String @pii(kind: PHONE)
+  "At most 254 characters. Unique among the partner's prospects."
+  email: String @pii(kind: EMAIL)
+  "At least 18 and under 100 years ago by the calendar of the person's country, in all of its time zones."
+  birthdate: Date @pii(kind: DATE)
+  "As declared."
+  gender: ProspectGender @pii(kind: UNMASKED)
+  "Street and number, 1 to 200 characters."
+  address: String @pii(kind: ADDRESS)
+  "Flat, block, district: up to 200 characters."
+  address2: String @pii(kind: ADDRESS)
+  "1 to 100 characters."
+  city: String @pii(kind: UNMASKED)
+  "ISO 3166-2, with or without the country's prefix (` + "`" + `MX-CMX` + "`" + `, ` + "`" + `CMX` + "`" + `), or the state's short name (` + "`" + `CDMX` + "`" + `, ` + "`" + `Q.R.` + "`" + `). Free text where the country has no subdivisions."
+  state: String @pii(kind: UNMASKED)
+  "Up to 20 characters."
+  zipCode: String @pii(kind: ADDRESS)
+  "ISO 3166-1 alpha-2."
+  country: String @pii(kind: UNMASKED)
+  "The state of birth, as for ` + "`" + `state` + "`" + `; any country's."
+  birthState: String @pii(kind: UNMASKED)
+  "ISO 639-1: ` + "`" + `en` + "`" + ` or ` + "`" + `es` + "`" + `."
+  language: String @pii(kind: UNMASKED)
+  "The Google Maps place detail of the address: a JSON object, or a string that holds one; at most 64 KiB."
+  placeDetail: JSON @pii(kind: PLACE)
+  "Of the address, -90 to 90 degrees; together with ` + "`" + `longitude` + "`" + `."
+  latitude: Float @pii(kind: COORDINATE)
+  "Of the address, -180 to 180 degrees; together with ` + "`" + `latitude` + "`" + `."
+  longitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -90 to 90 degrees; together with ` + "`" + `userLongitude` + "`" + `."
+  userLatitude: Float @pii(kind: COORDINATE)
+  "Where the person is, -180 to 180 degrees; together with ` + "`" + `userLatitude` + "`" + `."
+  userLongitude: Float @pii(kind: COORDINATE)
+  "1 to 255 printable ASCII characters. The same key with the same input answers the same correction; with another input it is refused. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"As declared by the person."
+enum ProspectGender {
+  "Male."
+  MALE
+  "Female."
+  FEMALE
+  "Neither."
+  OTHER
+  "Not told."
+  NONE
+}
+
+"What became of a registration. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null and nothing was written."
+type RegisterProspectPayload {
+  "The prospect as it stands."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
+"What became of a correction. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null and nothing was written."
+type UpdateProspectPayload {
+  "The prospect as it stands."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
+"A job nobody runs any more."
+type DeadJob {
+  "Opaque: ` + "`" + `job_…` + "`" + `."
+  id: ID! @scope(any: [ADMIN])
+  "As in metrics: ` + "`" + `prospect` + "`" + `."
+  kind: String! @scope(any: [ADMIN]) @nonpii
+  "The id of what it works on: a customer's, an analysis'."
+  subject: ID! @scope(any: [ADMIN])
+  "Why it died: ` + "`" + `panic` + "`" + `, or ` + "`" + `provider_did_not_understand` + "`" + `. The log says more."
+  reason: String! @scope(any: [ADMIN]) @nonpii
+  "How often it ran."
+  attempts: Int! @scope(any: [ADMIN])
+  "When the work began."
+  createdAt: DateTime! @scope(any: [ADMIN])
+  "When it was given up."
+  diedAt: DateTime! @scope(any: [ADMIN])
+}
+
+"A page of dead jobs."
+type DeadJobConnection {
+  "Jobs with their cursors."
+  edges: [DeadJobEdge!]! @scope(any: [ADMIN])
+  "The same jobs without cursors."
+  nodes: [DeadJob!]! @scope(any: [ADMIN])
+  "Where this page stands."
+  pageInfo: PageInfo! @scope(any: [ADMIN])
+  "How many there are in all; counted only when asked for."
+  totalCount: Int! @scope(any: [ADMIN])
+}
+
+"A dead job in a page."
+type DeadJobEdge {
+  "Opaque; a later page's ` + "`" + `after` + "`" + `."
+  cursor: String! @scope(any: [ADMIN]) @nonpii
+  "The job."
+  node: DeadJob! @scope(any: [ADMIN])
+}
+
+"Which job to run again."
+input RetryJobInput {
+  "Of ` + "`" + `deadJobs` + "`" + `."
+  jobId: ID!
+}
+
+"What became of it."
+type RetryJobPayload {
+  "The job as it was while it was dead."
+  job: DeadJob @scope(any: [ADMIN])
+  "Every reason for a refusal."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
 "A face that QI Tech holds for 1:1 comparison."
 type FaceRegistration implements Node {
   "Opaque: ` + "`" + `fac_…` + "`" + `."
@@ -2634,30 +3619,6 @@ type Failure {
   nextAction: NextActionKind @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
 }
 
-"What can be done next."
-enum NextActionKind {
-  "Register the person."
-  REGISTER_PERSON
-  "Capture the face."
-  CAPTURE_FACE
-  "Capture again."
-  NEW_CAPTURE
-  "Capture a document."
-  CAPTURE_DOCUMENT
-  "Correct the data."
-  CORRECT_DATA
-  "Have the terms accepted."
-  ACCEPT_TERMS
-  "Wait."
-  WAIT
-  "Try again."
-  RETRY
-  "Contact support."
-  CONTACT_SUPPORT
-  "Activate the account."
-  ACTIVATE_ACCOUNT
-}
-
 "One call to a provider. Those our own circuit breaker kept from leaving are none."
 type ProviderAttempt {
   "1 for the first."
@@ -2902,6 +3863,10 @@ enum UserErrorCode {
   CONFLICT
   "The external id belongs to another document of this partner."
   EXTERNAL_ID_TAKEN
+  "Another customer has this e-mail address, here or at the provider."
+  DUPLICATE_EMAIL
+  "Another customer has this phone number, here or at the provider."
+  DUPLICATE_PHONE
   "The picture is none we may send, or the provider cannot use it; providerCode says why."
   IMAGE_REJECTED
   "The capture cannot be used again: take a new one."
@@ -3013,6 +3978,16 @@ func (ec *executionContext) childFields_Address(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Address", field.Name)
 }
 
+func (ec *executionContext) childFields_AllowedValues(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_AllowedValues_key(ctx, field)
+	case "values":
+		return ec.fieldContext_AllowedValues_values(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AllowedValues", field.Name)
+}
+
 func (ec *executionContext) childFields_AuditConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "edges":
@@ -3077,6 +4052,150 @@ func (ec *executionContext) childFields_CapturedDocument(ctx context.Context, fi
 		return ec.fieldContext_CapturedDocument_fileUrlsExpireAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CapturedDocument", field.Name)
+}
+
+func (ec *executionContext) childFields_CategoryFeature(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CategoryFeature_id(ctx, field)
+	case "code":
+		return ec.fieldContext_CategoryFeature_code(ctx, field)
+	case "name":
+		return ec.fieldContext_CategoryFeature_name(ctx, field)
+	case "enabled":
+		return ec.fieldContext_CategoryFeature_enabled(ctx, field)
+	case "parameters":
+		return ec.fieldContext_CategoryFeature_parameters(ctx, field)
+	case "mandatoryKeys":
+		return ec.fieldContext_CategoryFeature_mandatoryKeys(ctx, field)
+	case "allowedValues":
+		return ec.fieldContext_CategoryFeature_allowedValues(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CategoryFeature", field.Name)
+}
+
+func (ec *executionContext) childFields_CipState(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "status":
+		return ec.fieldContext_CipState_status(ctx, field)
+	case "detail":
+		return ec.fieldContext_CipState_detail(ctx, field)
+	case "providerStatus":
+		return ec.fieldContext_CipState_providerStatus(ctx, field)
+	case "stuckSince":
+		return ec.fieldContext_CipState_stuckSince(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CipState", field.Name)
+}
+
+func (ec *executionContext) childFields_Customer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Customer_id(ctx, field)
+	case "provider":
+		return ec.fieldContext_Customer_provider(ctx, field)
+	case "providerCustomerId":
+		return ec.fieldContext_Customer_providerCustomerId(ctx, field)
+	case "providerUserId":
+		return ec.fieldContext_Customer_providerUserId(ctx, field)
+	case "providerPersonId":
+		return ec.fieldContext_Customer_providerPersonId(ctx, field)
+	case "person":
+		return ec.fieldContext_Customer_person(ctx, field)
+	case "status":
+		return ec.fieldContext_Customer_status(ctx, field)
+	case "providerStatus":
+		return ec.fieldContext_Customer_providerStatus(ctx, field)
+	case "statusDetail":
+		return ec.fieldContext_Customer_statusDetail(ctx, field)
+	case "user":
+		return ec.fieldContext_Customer_user(ctx, field)
+	case "category":
+		return ec.fieldContext_Customer_category(ctx, field)
+	case "cip":
+		return ec.fieldContext_Customer_cip(ctx, field)
+	case "nextAction":
+		return ec.fieldContext_Customer_nextAction(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Customer_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Customer_updatedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Customer_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Customer", field.Name)
+}
+
+func (ec *executionContext) childFields_CustomerCategory(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CustomerCategory_id(ctx, field)
+	case "name":
+		return ec.fieldContext_CustomerCategory_name(ctx, field)
+	case "riskLevel":
+		return ec.fieldContext_CustomerCategory_riskLevel(ctx, field)
+	case "features":
+		return ec.fieldContext_CustomerCategory_features(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CustomerCategory", field.Name)
+}
+
+func (ec *executionContext) childFields_CustomerUser(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CustomerUser_id(ctx, field)
+	case "username":
+		return ec.fieldContext_CustomerUser_username(ctx, field)
+	case "status":
+		return ec.fieldContext_CustomerUser_status(ctx, field)
+	case "roles":
+		return ec.fieldContext_CustomerUser_roles(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CustomerUser", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJob(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_DeadJob_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_DeadJob_kind(ctx, field)
+	case "subject":
+		return ec.fieldContext_DeadJob_subject(ctx, field)
+	case "reason":
+		return ec.fieldContext_DeadJob_reason(ctx, field)
+	case "attempts":
+		return ec.fieldContext_DeadJob_attempts(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_DeadJob_createdAt(ctx, field)
+	case "diedAt":
+		return ec.fieldContext_DeadJob_diedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJob", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJobConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DeadJobConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DeadJobConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DeadJobConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_DeadJobConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJobConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DeadJobEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DeadJobEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DeadJobEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeadJobEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_Email(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3197,6 +4316,18 @@ func (ec *executionContext) childFields_LatencyMs(ctx context.Context, field gra
 	return nil, fmt.Errorf("no field named %q was found under type LatencyMs", field.Name)
 }
 
+func (ec *executionContext) childFields_NextAction(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_NextAction_kind(ctx, field)
+	case "step":
+		return ec.fieldContext_NextAction_step(ctx, field)
+	case "message":
+		return ec.fieldContext_NextAction_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NextAction", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -3209,6 +4340,16 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 		return ec.fieldContext_PageInfo_endCursor(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_Parameter(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_Parameter_name(ctx, field)
+	case "value":
+		return ec.fieldContext_Parameter_value(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Parameter", field.Name)
 }
 
 func (ec *executionContext) childFields_Person(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3247,6 +4388,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_externalIds(ctx, field)
 	case "registrations":
 		return ec.fieldContext_Person_registrations(ctx, field)
+	case "customers":
+		return ec.fieldContext_Person_customers(ctx, field)
 	case "faceRegistrations":
 		return ec.fieldContext_Person_faceRegistrations(ctx, field)
 	case "audit":
@@ -3495,6 +4638,16 @@ func (ec *executionContext) childFields_RegisterPersonPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RegisterPersonPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RegisterProspectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_RegisterProspectPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegisterProspectPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterProspectPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Registration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3533,6 +4686,16 @@ func (ec *executionContext) childFields_RegistrationEdge(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type RegistrationEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_RetryJobPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RetryJobPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ReusableDocument(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "documentId":
@@ -3541,6 +4704,16 @@ func (ec *executionContext) childFields_ReusableDocument(ctx context.Context, fi
 		return ec.fieldContext_ReusableDocument_documentType(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ReusableDocument", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateProspectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_UpdateProspectPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateProspectPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateProspectPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UserError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

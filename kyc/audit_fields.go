@@ -75,6 +75,10 @@ func AuditFields() []string {
 	for _, f := range profileFields {
 		names = append(names, f.name)
 	}
+	names = append(names, fieldProspectStatus)
+	for _, f := range prospectFields {
+		names = append(names, f.name)
+	}
 	return names
 }
 

@@ -20,6 +20,9 @@ func (r *Registration) Owner() (PersonID, string) { return r.PersonID, "" }
 // Owner is whose face it is, or the face itself.
 func (f *FaceRegistration) Owner() (PersonID, string) { return f.PersonID, string(f.ID) }
 
+// Owner is the person who is the customer.
+func (c *Customer) Owner() (PersonID, string) { return c.PersonID, string(c.ID) }
+
 // request is what a context knows of the request it belongs to.
 type request struct {
 	caller    Caller

@@ -71,4 +71,36 @@
 //	REFUSED    done: the provider refused the data
 //
 // Failures are classified by Kind (see Op). None of them ever rejects a person.
+//
+// # Prospects
+//
+// A prospect is a person as Leap's customer. Leap validates in its background (CIP) and tells by look-up only, so a
+// prospect's job does not end with the registration: it goes on looking, dense at first and rare later, until an explicit
+// no. Phone and e-mail address are unique among a partner's prospects; that and Leap's own uniqueness are what makes
+// registering again safe after a look-up found nobody.
+//
+//	PLANNED    register
+//	SENT       (found at start only) treat as AMBIGUOUS
+//	AMBIGUOUS  look up by phone and by e-mail; both lead to one user: linked; nobody: register again;
+//	           anything else: somebody else's, refused
+//	ACCEPTED   a correction is PLANNED: send it; else look, also after Completed
+//	REFUSED    done, until updateProspect corrects the data
+//
+// What Leap's status and detail mean for Customer.status (A ACTIVE, R REJECTED, ! ACTION_REQUIRED, I IN_PROGRESS, P PENDING)
+// and nextAction (d CORRECT_DATA, c CAPTURE_DOCUMENT, t ACCEPT_TERMS, w WAIT, s CONTACT_SUPPORT, - none). The table is
+// ours: Leap defines none of its words (dossier A4). It is CipState.Outcome, and nothing else decides a status:
+//
+//	                             None  Invalid  Invalid  Unread-  Provide-  Invalid-  Otp-     Otp-      Compli-  Compliance-  Ofac-   any
+//	                             or -  Address  EMail    ableDoc  Addit.I.  Pers.Data Privacy  Contract  ance     Blocked      Failed  other
+//	Completed                    A -   A d      A d      A c      A d       A d       A t      A t       A w      R s          R s     I w
+//	UpgradePending               P w   ! d      ! d      ! c      ! d       ! d       ! t      ! t       I w      R s          R s     P w
+//	UpgradeInProgress            I w   ! d      ! d      ! c      ! d       ! d       ! t      ! t       I w      R s          R s     I w
+//	AccountUpgradeInProgress     I w   ! d      ! d      ! c      ! d       ! d       ! t      ! t       I w      R s          R s     I w
+//	UpgradeSoftFailed            ! d   ! d      ! d      ! c      ! d       ! d       ! t      ! t       I w      R s          R s     ! s
+//	UpgradeFailed                R s   R s      R s      R s      R s       R s       R s      R s       R s      R s          R s     R s
+//	OnProcess, any other, none   P w   ! d      ! d      ! c      ! d       ! d       ! t      ! t       I w      R s          R s     P w
+//
+// Only Completed makes ACTIVE, and only UpgradeFailed, ComplianceBlocked and OfacFailed reject. A word we do not know is
+// UNKNOWN, stays open and is counted; the word itself is kept. A prospect of which nothing is heard for longer than the
+// horizon (stuck_after) gets cip.stuckSince and CONTACT_SUPPORT, is kept, and is looked at once a day.
 package kyc

@@ -101,11 +101,16 @@ const (
 	CodeNotFound              UserErrorCode = "NOT_FOUND"
 	CodeConflict              UserErrorCode = "CONFLICT"
 	CodeExternalIDTaken       UserErrorCode = "EXTERNAL_ID_TAKEN"
+	CodeDuplicateEmail        UserErrorCode = "DUPLICATE_EMAIL"
+	CodeDuplicatePhone        UserErrorCode = "DUPLICATE_PHONE"
+	CodePasswordMismatch      UserErrorCode = "PASSWORD_MISMATCH"
+	CodeCategoryParameter     UserErrorCode = "CATEGORY_PARAMETER"
 	CodeImageRejected         UserErrorCode = "IMAGE_REJECTED"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
 	CodeIdempotencyConflict   UserErrorCode = "IDEMPOTENCY_CONFLICT"
+	CodeConsentRequired       UserErrorCode = "CONSENT_REQUIRED"
 	CodeNeedsNewCapture       UserErrorCode = "NEEDS_NEW_CAPTURE"
 )
 

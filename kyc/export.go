@@ -49,6 +49,10 @@ var exportSections = []exportSection{
 		found, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
 		return found[p.ID], err
 	}},
+	{"customers", "Accounts at providers", []string{"customers"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+		return customers[p.ID], err
+	}},
 	{"calls", "Where data was sent", []string{"provider_calls"}, exportCalls},
 	{"callbacks", "What providers reported", []string{"callbacks"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		stored, err := r.Callbacks(ctx, p.PartnerID, string(p.ID))
@@ -105,6 +109,13 @@ func exportCalls(ctx context.Context, r Reader, p *Person) (any, error) {
 	}
 	for _, one := range processes[p.ID] {
 		references = append(references, string(one.ID))
+	}
+	customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range customers[p.ID] {
+		references = append(references, string(c.ID))
 	}
 	return callsOf(ctx, r, p.PartnerID, references)
 }

@@ -15,6 +15,8 @@ type (
 	RegistrationID string
 	// AnalysisID names one analysis at a KYC provider (ana_…). It is the `id` we choose at QI Tech.
 	AnalysisID string
+	// CustomerID names one customer at a provider (cus_…).
+	CustomerID string
 	// ProcessID names one biometric or document check (prc_…).
 	ProcessID string
 	// FaceID names one face registration of one partner (fac_…).
@@ -28,6 +30,7 @@ const (
 	personPrefix       = "per_"
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
+	customerPrefix     = "cus_"
 	processPrefix      = "prc_"
 	facePrefix         = "fac_"
 	jobPrefix          = "job_"
@@ -56,6 +59,9 @@ func NewRegistrationID() RegistrationID { return RegistrationID(newID(registrati
 
 // NewAnalysisID makes a fresh id.
 func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
+
+// NewCustomerID makes a fresh id.
+func NewCustomerID() CustomerID { return CustomerID(newID(customerPrefix)) }
 
 // NewProcessID makes a fresh id.
 func NewProcessID() ProcessID { return ProcessID(newID(processPrefix)) }

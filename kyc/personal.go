@@ -53,10 +53,12 @@ func (personal) LogValue() slog.Value         { return slog.StringValue(redacted
 func (personal) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 func (personal) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// These two reach the caller as BAD_USER_INPUT: the scalar itself cannot be what was sent.
+// These reach the caller as BAD_USER_INPUT: the scalar itself cannot be what was sent.
 var (
 	errNotAString = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a string"}
 	errNotAnInt64 = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a 64-bit integer"}
+	errNotANumber = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be a number"}
+	errNotJSON    = &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be JSON"}
 )
 
 func (p *personal) unmarshal(v any) error {
@@ -96,6 +98,9 @@ type (
 	EmailAddress struct{ personal }
 	// PhoneNumber is a phone number, E.164 once normalised.
 	PhoneNumber struct{ personal }
+	// Password is a password or a one-time code on its way through. It lives in memory only: it is in no row, job, log,
+	// snapshot or hash, and no schema answers it.
+	Password struct{ personal }
 	// Date is a calendar date (YYYY-MM-DD once normalised). Every date of the schema is a birthday, so
 	// dates are personal. The scalar takes any string: whether it is a date is decided together with all
 	// other fields, so that one answer names every wrong one.
@@ -116,6 +121,9 @@ func NewEmailAddress(s string) EmailAddress { return EmailAddress{hide(s)} }
 // NewPhoneNumber wraps a value as it is.
 func NewPhoneNumber(s string) PhoneNumber { return PhoneNumber{hide(s)} }
 
+// NewPassword wraps a value as it is.
+func NewPassword(s string) Password { return Password{hide(s)} }
+
 // NewDate wraps a value as it is.
 func NewDate(s string) Date { return Date{hide(s)} }
 
@@ -130,6 +138,7 @@ func (e *EmailAddress) UnmarshalGQLContext(_ context.Context, v any) error   { r
 func (p *PhoneNumber) UnmarshalGQLContext(_ context.Context, v any) error    { return p.unmarshal(v) }
 func (d *Date) UnmarshalGQLContext(_ context.Context, v any) error           { return d.unmarshal(v) }
 func (t *PersonalText) UnmarshalGQLContext(_ context.Context, v any) error   { return t.unmarshal(v) }
+func (p *Password) UnmarshalGQLContext(_ context.Context, v any) error       { return p.unmarshal(v) }
 
 func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return n.marshal(ctx, w, maskName)
@@ -153,11 +162,20 @@ func (p PhoneNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 }
 
 func (d Date) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() { // a prospect need not tell it
+		_, err := io.WriteString(w, "null")
+		return err
+	}
 	return d.marshal(ctx, w, maskDate)
 }
 
 func (t PersonalText) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return t.marshal(ctx, w, maskText)
+}
+
+// MarshalGQLContext exists because a GraphQL type goes both ways; nobody is ever answered a password.
+func (p Password) MarshalGQLContext(_ context.Context, w io.Writer) error {
+	return writeJSONString(w, redacted)
 }
 
 // Cents is an amount of money in cents of BRL. It is personal: masked it is null, and it does not print.
@@ -213,6 +231,89 @@ func (c Cents) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// Degrees is a latitude or longitude of somebody's home or whereabouts, WGS 84. Nothing answers it, so it has no
+// mask; it does not print.
+type Degrees struct {
+	_     [0]func()
+	value *float64 // as in personal
+}
+
+// NewDegrees wraps an angle.
+func NewDegrees(v float64) Degrees { return Degrees{value: &v} }
+
+// Reveal gives the angle.
+func (d Degrees) Reveal() float64 {
+	if d.value == nil {
+		return 0
+	}
+	return *d.value
+}
+
+func (Degrees) String() string               { return redacted }
+func (Degrees) GoString() string             { return redacted }
+func (Degrees) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Degrees) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Degrees) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (Degrees) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalGQLContext takes the number types GraphQL literals and JSON variables arrive as.
+func (d *Degrees) UnmarshalGQLContext(_ context.Context, v any) error {
+	switch v := v.(type) {
+	case float64:
+		*d = NewDegrees(v)
+	case int64:
+		*d = NewDegrees(float64(v))
+	case int:
+		*d = NewDegrees(float64(v))
+	case json.Number:
+		f, err := v.Float64()
+		if err != nil {
+			return errNotANumber
+		}
+		*d = NewDegrees(f)
+	default:
+		return errNotANumber
+	}
+	return nil
+}
+
+// MarshalGQLContext writes the number, or null for readers without pii:read.
+func (d Degrees) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if !discloses(ctx) {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%g", d.Reveal())
+	return err
+}
+
+// PersonalJSON is a JSON document about a person: what a document says, what a map says of an address. Masked it is null,
+// and it does not print.
+type PersonalJSON struct{ personal }
+
+// NewPersonalJSON wraps a document as it is.
+func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{hide(string(document))} }
+
+// UnmarshalGQLContext keeps any JSON value.
+func (j *PersonalJSON) UnmarshalGQLContext(_ context.Context, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return errNotJSON
+	}
+	*j = NewPersonalJSON(b)
+	return nil
+}
+
+// MarshalGQLContext writes the value, or null for readers without pii:read.
+func (j PersonalJSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	s := j.Reveal()
+	if s == "" || !discloses(ctx) {
+		s = "null"
+	}
+	_, err := io.WriteString(w, s)
+	return err
+}
+
 // UUID is an id in the 36-character form. Like Date, the scalar takes any string and validation says
 // whether it is one.
 type UUID string
@@ -247,7 +348,7 @@ func (JSON) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return &Error{Kind: Invalid, Op: "kyc.scalar", Message: "must be JSON"}
+		return errNotJSON
 	}
 	*j = b
 	return nil
@@ -265,27 +366,6 @@ func (j JSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	_, err := w.Write(j)
-	return err
-}
-
-// PersonalJSON is a JSON document of personal data: what a document says. Masked it is null.
-type PersonalJSON struct{ personal }
-
-// NewPersonalJSON wraps a document as it is.
-func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{hide(string(document))} }
-
-// UnmarshalGQLContext refuses: no input holds one.
-func (*PersonalJSON) UnmarshalGQLContext(context.Context, any) error {
-	return &Error{Kind: Invalid, Op: "kyc.scalar", Message: "cannot be an input"}
-}
-
-// MarshalGQLContext writes the document, or null for readers without pii:read.
-func (j PersonalJSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
-	document := "null"
-	if !j.Empty() && discloses(ctx) {
-		document = j.Reveal()
-	}
-	_, err := io.WriteString(w, document)
 	return err
 }
 

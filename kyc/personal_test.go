@@ -17,7 +17,7 @@ func TestPersonalTypesDoNotPrint(t *testing.T) {
 	t.Parallel()
 	const canary = "52998224725"
 	values := []any{
-		NewName(canary), NewDocumentNumber(canary), NewEmailAddress(canary), NewPhoneNumber(canary), NewDate(canary), NewPersonalText(canary), NewCents(52998224725),
+		NewName(canary), NewDocumentNumber(canary), NewEmailAddress(canary), NewPhoneNumber(canary), NewDate(canary), NewPersonalText(canary), NewPassword(canary), NewCents(52998224725),
 		Email{NewEmailAddress(canary)}, &Phone{Number: NewPhoneNumber(canary)}, Address{Street: NewPersonalText(canary)},
 		Profile{DocumentNumber: NewDocumentNumber(canary)}, &Person{Profile: Profile{Name: NewName(canary)}}, []Name{NewName(canary)}, map[string]Date{"x": NewDate(canary)},
 	}

@@ -113,6 +113,15 @@ func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 			return nil, err // a nil *Process in the interface would not be null
 		}
 		return p, err
+	case strings.HasPrefix(id, customerPrefix):
+		if !c.IsSubject() && !c.Can(CustomersRead) {
+			return nil, nil
+		}
+		customer, err := s.Customer(ctx, CustomerID(id))
+		if customer == nil {
+			return nil, err // a nil *Customer in the interface would not be null
+		}
+		return customer, err
 	case !c.IsSubject() && !c.Can(PersonsRead):
 		return nil, nil
 	case strings.HasPrefix(id, facePrefix):

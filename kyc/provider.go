@@ -32,6 +32,29 @@ type Provider struct {
 	// FetchPersonAnalysis reads an analysis by the id we chose; NotFound when the upstream has none.
 	FetchPersonAnalysis Op[AnalysisID, Verdict]
 
+	// RegisterProspect asks for the registration of a prospect, which goes on in the upstream's background. The
+	// upstream MUST refuse a phone or an e-mail address it has already with Conflict; that is what makes a repeat after
+	// a look-up safe. Code says which: CodeDuplicatePhoneAtProvider, CodeDuplicateEmailAtProvider, or anything else.
+	RegisterProspect Op[ProspectRequest, ProspectVerdict]
+	// FetchProspect reads where a prospect stands; NotFound when the upstream knows nobody by that identity.
+	FetchProspect Op[Identity, ProspectVerdict]
+	// UpdateProspect sends corrected data of a prospect the upstream has.
+	UpdateProspect Op[ProspectRequest, ProspectVerdict]
+	// FetchCategoryHierarchy reads the categories of customers that a tenant offers.
+	FetchCategoryHierarchy Op[Tenant, CategoryHierarchy]
+	// RegisterCustomer makes a customer. The upstream MUST refuse a second one with the same e-mail address in a tenant
+	// with Conflict; that is what makes asking the caller to register again safe.
+	RegisterCustomer Op[CustomerRegistration, CustomerVerdict]
+	// FindCustomer looks a customer up by e-mail address; NotFound when the tenant has none.
+	FindCustomer Op[CustomerSearch, CustomerVerdict]
+	// StartVerification opens the verification of a customer. Each one may be billed.
+	StartVerification Op[VerificationRequest, VerificationVerdict]
+	// AcceptConsent records that the customer consented. Doing it twice does no harm.
+	AcceptConsent Op[ConsentRequest, ConsentVerdict]
+	// CheckActivation tells what still stands between a customer and the active account.
+	CheckActivation Op[CustomerReference, ActivationCheck]
+	// ActivateCustomer activates the account with the code the customer was sent.
+	ActivateCustomer Op[ActivationRequest, CustomerVerdict]
 	// CreateProcess starts a biometric or document check. It is NOT idempotent and may carry a capture that can
 	// be used once: it MUST make at most one request that carries one, and MUST fail with Ambiguous whenever it
 	// cannot tell whether that request was taken.

@@ -20,6 +20,8 @@ type Partner struct {
 type Cadence struct {
 	PollEvery  time.Duration // between two look-ups of an open analysis; grows after the tenth
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
+	// StuckAfter flags a prospect of which nothing was heard for so long; 0 never does. Leap only.
+	StuckAfter time.Duration
 	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived (contract: at most 60 s);
 	// zero is 30 s. The provider has no look-up by an id of ours, so only an operator could learn more meanwhile.
 	HoldAmbiguous time.Duration
@@ -63,8 +65,10 @@ type Service struct {
 	waiters   waiters[analysisEvent] // for analyses, by their ids
 	guesses   *guesses
 
-	processWaiters waiters[processEvent]
-	captures       captures
+	prospectWaiters waiters[prospectEvent] // for Leap's customers, by their ids
+	prospects       courtesy
+	processWaiters  waiters[processEvent]
+	captures        captures
 
 	faceLocks locks // by document
 
@@ -138,6 +142,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobProspect:
+		return s.advanceProspect(ctx, job, nil)
 	case JobProcess:
 		return s.advanceProcess(ctx, job, nil)
 	case JobFace:

@@ -62,6 +62,12 @@ type Reader interface {
 	// before ("" = all).
 	AcceptedProfiles(ctx context.Context, partner PartnerID, person PersonID, before RegistrationID) ([]Profile, error)
 
+	Customer(ctx context.Context, partner PartnerID, id CustomerID) (*Customer, error)
+	// CustomerByEmail and CustomerByPhone look at Customer.Unique; the address is compared without case.
+	CustomerByEmail(ctx context.Context, partner PartnerID, provider string, email EmailAddress) (*Customer, error)
+	CustomerByPhone(ctx context.Context, partner PartnerID, provider string, phone PhoneNumber) (*Customer, error)
+	// CustomersOf gives the accepted customers of many persons at once, oldest first. Persons without any are absent.
+	CustomersOf(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID][]*Customer, error)
 	// FaceByID gives a face in any state; FaceByKey one by the provider's key.
 	FaceByID(ctx context.Context, partner PartnerID, id FaceID) (*FaceRegistration, error)
 	FaceByKey(ctx context.Context, partner PartnerID, provider, key string) (*FaceRegistration, error)
@@ -85,6 +91,11 @@ type Reader interface {
 
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
+
+	// DeadJobs lists a partner's buried jobs by id, newest first, starting after Page.After; it returns at most Page.First rows
+	// and whether there are more.
+	DeadJobs(ctx context.Context, partner PartnerID, page Page) (rows []*DeadJob, more bool, err error)
+	CountDeadJobs(ctx context.Context, partner PartnerID) (int, error)
 
 	// Calls gives the ledger of each of many references, in the order the calls were made. References without any are absent.
 	Calls(ctx context.Context, partner PartnerID, references []string) (map[string][]Call, error)
@@ -159,6 +170,12 @@ type Tx interface {
 	UpdateAnalysis(ctx context.Context, a *Analysis) error
 	DeleteAnalysis(ctx context.Context, id AnalysisID) error
 
+	// InsertCustomer fails with Conflict when another customer of the partner at the provider has one of Unique.
+	InsertCustomer(ctx context.Context, c *Customer) error
+	// UpdateCustomer overwrites everything but ids, provider, person and creation time. It fails with Conflict as
+	// InsertCustomer does.
+	UpdateCustomer(ctx context.Context, c *Customer) error
+	DeleteCustomer(ctx context.Context, partner PartnerID, id CustomerID) error
 	InsertProcess(ctx context.Context, p *Process) error
 	// UpdateProcess overwrites what may change: submission, status, result, failure, the provider's id, times and version.
 	UpdateProcess(ctx context.Context, p *Process) error
@@ -221,6 +238,8 @@ type JobQueue interface {
 	// BuryJob keeps the job and does not run it again before the next start, which is when an operator has
 	// changed something.
 	BuryJob(ctx context.Context, id JobID, attempt int, reason string, at time.Time) (ok bool, err error)
+	// ReviveJob makes a partner's buried job due now, with no failures, and gives it as it was; nil when there is none.
+	ReviveJob(ctx context.Context, partner PartnerID, id JobID, now time.Time) (*DeadJob, error)
 	// HintJob makes the job of a subject due now, or, when it is leased, as soon as it is released.
 	HintJob(ctx context.Context, subject string, now time.Time) error
 	// DeleteJob removes the job of a subject whoever holds it.
@@ -248,6 +267,8 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobProspect registers one person at Leap and follows them: submit, look up, correct, poll.
+	JobProspect JobKind = "prospect"
 	// JobProcess brings one process to its end: create, poll.
 	JobProcess JobKind = "process"
 	// JobFace looks up one face registration whose call ended without an answer.
@@ -257,7 +278,9 @@ const (
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProcess, JobFace, JobRetention} }
+func JobKinds() []JobKind {
+	return []JobKind{JobAnalysis, JobProcess, JobFace, JobProspect, JobRetention}
+}
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {

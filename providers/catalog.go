@@ -6,6 +6,7 @@ import (
 
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/httpjson"
+	"github.com/kycgate/kycgate/providers/leap"
 	"github.com/kycgate/kycgate/providers/qitech"
 	"github.com/kycgate/kycgate/providers/unico"
 )
@@ -15,6 +16,7 @@ import (
 type Settings struct {
 	QITech *Configured[qitech.Config]
 	Unico  *Configured[unico.Config]
+	Leap   *Configured[leap.Config]
 
 	HTTP *http.Client // shared by all of them; nil is httpjson.NewHTTPClient
 }
@@ -35,6 +37,7 @@ type entry struct {
 var catalog = []entry{
 	{qitech.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.QITech, qitech.New, s.HTTP) }},
 	{unico.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.Unico, unico.New, s.HTTP) }},
+	{leap.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.Leap, leap.New, s.HTTP) }},
 }
 
 func open[C any](c *Configured[C], construct func(C, *http.Client) (kyc.Provider, error), client *http.Client) (kyc.Provider, Limits, bool, error) {

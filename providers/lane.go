@@ -70,6 +70,12 @@ func newLane(l Limits) *lane {
 		lane.budget, lane.window = int(min(rate, 100_000)), time.Second+slack
 	}
 	lane.departures = make([]time.Time, lane.budget)
+	// A process that was killed a moment ago may have spent its last second's budget. So the first one of this process
+	// is not spent at once but evenly, which is also how a queue that does not end goes on from there.
+	start := time.Now().Add(-lane.window)
+	for i := range lane.departures {
+		lane.departures[i] = start.Add(lane.window * time.Duration(i) / time.Duration(len(lane.departures)))
+	}
 	return lane
 }
 

@@ -63,6 +63,51 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 	}
 }
 
+// A process that is killed and started again, ten times, while its queue never ends: the upstream sees the configured
+// rate, and the first call of a process on top of it at the most, although none knows what the one before it spent.
+func TestRateHoldsAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 50
+		var at []time.Time
+		for life := range 10 {
+			l := newLane(Limits{RatePerSecond: rate, MaxConcurrent: 10, QueueLimit: 1000})
+			ctx, kill := context.WithTimeout(context.Background(), 300*time.Millisecond+time.Duration(life)*170*time.Millisecond)
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						r := l.enter(ctx, func() *refusal {
+							at = append(at, time.Now()) // whoever is asked holds the turn
+							return nil
+						})
+						if r != nil {
+							<-ctx.Done()
+							return
+						}
+						l.leave()
+					}
+				})
+				synctest.Wait()
+			}
+			wg.Wait()
+			kill()
+		}
+		from := 0
+		for i := range at {
+			for at[i].Sub(at[from]) >= time.Second {
+				from++
+			}
+			if n := i - from + 1; n > rate+1 {
+				t.Fatalf("%d departures in one second", n)
+			}
+		}
+		if len(at) < 5*rate {
+			t.Errorf("only %d departures", len(at))
+		}
+	})
+}
+
 // Five hundred polls and somebody who waits: the caller leaves at once, never before their turn within the budget, and
 // the budget holds whoever spends it.
 func TestLanePrefersWhoWaits(t *testing.T) {

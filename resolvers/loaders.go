@@ -13,6 +13,7 @@ import (
 type loaders struct {
 	externalIDs        *batch[[]*kyc.ExternalID]
 	countRegistrations *batch[int]
+	customers          *batch[[]*kyc.Customer]
 	faces              *batch[[]*kyc.FaceRegistration]
 	countAudit         *batch[int]
 
@@ -32,6 +33,7 @@ func newLoaders(s *kyc.Service) *loaders {
 	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection]), audit: make(map[kyc.Page]*batch[*kyc.AuditConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
+	l.customers = &batch[[]*kyc.Customer]{loaders: l, fetch: s.CustomersOf}
 	l.processes = newProcessLoaders(s)
 	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
 	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}

@@ -68,7 +68,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 	kinds := map[string]reflect.Type{
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
-		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
+		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](), "COORDINATE": reflect.TypeFor[kyc.Degrees](), "PLACE": reflect.TypeFor[kyc.PersonalJSON](),
 		"CAPTURE":  reflect.TypeFor[kyc.Base64](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
@@ -89,6 +89,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
+		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterProspectInput": reflect.TypeFor[kyc.RegisterProspectInput](), "UpdateProspectInput": reflect.TypeFor[kyc.UpdateProspectInput](),
 		"SubjectInput": reflect.TypeFor[kyc.SubjectInput](), "SelfieInput": reflect.TypeFor[kyc.SelfieInput](), "CaptureDocumentInput": reflect.TypeFor[kyc.CaptureDocumentInput](),
 		"Process": reflect.TypeFor[kyc.Process](), "ProcessResult": reflect.TypeFor[kyc.ProcessResult](), "CapturedDocument": reflect.TypeFor[kyc.CapturedDocument](),
 		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
@@ -195,6 +196,16 @@ func TestAuthorize(t *testing.T) {
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
 	domain := map[string][]string{
+		"CustomerStatus": {string(kyc.CustomerPending), string(kyc.CustomerInProgress), string(kyc.CustomerActionRequired), string(kyc.CustomerPendingActivation),
+			string(kyc.CustomerActive), string(kyc.CustomerRejected), string(kyc.CustomerFailed)},
+		"CipStatus": {string(kyc.CipCompleted), string(kyc.CipUpgradePending), string(kyc.CipUpgradeInProgress), string(kyc.CipUpgradeFailed),
+			string(kyc.CipUpgradeSoftFailed), string(kyc.CipAccountUpgradeInProgress), string(kyc.CipUnknown)},
+		"CipStatusDetail": {string(kyc.CipDetailNone), string(kyc.CipDetailInvalidAddress), string(kyc.CipDetailInvalidEmail), string(kyc.CipDetailUnreadableDoc),
+			string(kyc.CipDetailProvideAdditionalInfo), string(kyc.CipDetailInvalidPersonalData), string(kyc.CipDetailOtpPrivacyMissing), string(kyc.CipDetailOtpContractMissing),
+			string(kyc.CipDetailCompliance), string(kyc.CipDetailComplianceBlocked), string(kyc.CipDetailOfacFailed), string(kyc.CipDetailUnknown)},
+		"ProspectGender": {string(kyc.ProspectMale), string(kyc.ProspectFemale), string(kyc.ProspectOther), string(kyc.ProspectNone)},
+		"StepKind": {string(kyc.StepPerson), string(kyc.StepFace), string(kyc.StepLiveness), string(kyc.StepIdentity), string(kyc.StepFaceValidation),
+			string(kyc.StepDocument), string(kyc.StepCip), string(kyc.StepCustomer)},
 		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
 		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
 		"SourceKyc":             {string(kyc.SourceOpenco), string(kyc.SourceQitech)},
@@ -219,7 +230,7 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"NextActionKind": words([]kyc.NextActionKind{kyc.ActionRegisterPerson, kyc.ActionCaptureFace, kyc.ActionNewCapture, kyc.ActionCaptureDocument, kyc.ActionCorrectData,
 			kyc.ActionAcceptTerms, kyc.ActionWait, kyc.ActionRetry, kyc.ActionContactSupport, kyc.ActionActivateAccount}),
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
-			string(kyc.CodeImageRejected), string(kyc.CodeNeedsNewCapture), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
+			string(kyc.CodeDuplicateEmail), string(kyc.CodeDuplicatePhone), string(kyc.CodeImageRejected), string(kyc.CodeNeedsNewCapture), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
 	}
 	ours := map[string]bool{"TokenScope": true, "PersonalData": true}
 	for name, typ := range graphEnums(t) {

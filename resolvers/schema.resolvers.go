@@ -18,6 +18,17 @@ func (r *auditConnectionResolver) TotalCount(ctx context.Context, obj *kyc.Audit
 }
 
 // Person is the resolver for the person field.
+func (r *customerResolver) Person(ctx context.Context, obj *kyc.Customer) (*kyc.Person, error) {
+	p, err := r.service.Person(ctx, obj.PersonID)
+	return known(ctx, p, err)
+}
+
+// TotalCount is the resolver for the totalCount field.
+func (r *deadJobConnectionResolver) TotalCount(ctx context.Context, obj *kyc.DeadJobConnection) (int, error) {
+	return r.service.CountDeadJobs(ctx)
+}
+
+// Person is the resolver for the person field.
 func (r *faceRegistrationResolver) Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error) {
 	return loadersFrom(ctx).personOf(ctx, obj.PersonID)
 }
@@ -29,6 +40,29 @@ func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.Registe
 		return nil, err
 	}
 	return r.service.RegisterPerson(ctx, input, payload)
+}
+
+// RegisterProspect is the resolver for the registerProspect field.
+func (r *mutationResolver) RegisterProspect(ctx context.Context, input kyc.RegisterProspectInput) (*kyc.ProspectPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.service.RegisterProspect(ctx, input, payload)
+}
+
+// UpdateProspect is the resolver for the updateProspect field.
+func (r *mutationResolver) UpdateProspect(ctx context.Context, input kyc.UpdateProspectInput) (*kyc.ProspectPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.service.UpdateProspect(ctx, input, payload)
+}
+
+// RetryJob is the resolver for the retryJob field.
+func (r *mutationResolver) RetryJob(ctx context.Context, input kyc.RetryJobInput) (*kyc.RetryJobPayload, error) {
+	return r.service.RetryJob(ctx, input)
 }
 
 // RegisterFace is the resolver for the registerFace field.
@@ -104,6 +138,11 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 		return nil, err
 	}
 	return loadersFrom(ctx).registrationsOf(page).load(ctx, obj.ID)
+}
+
+// Customers is the resolver for the customers field.
+func (r *personResolver) Customers(ctx context.Context, obj *kyc.Person) ([]*kyc.Customer, error) {
+	return loadersFrom(ctx).customers.load(ctx, obj.ID)
 }
 
 // FaceRegistrations is the resolver for the faceRegistrations field.
@@ -204,6 +243,16 @@ func (r *queryResolver) Persons(ctx context.Context, first *int, after *string, 
 	return page, err
 }
 
+// Customer is the resolver for the customer field.
+func (r *queryResolver) Customer(ctx context.Context, id string) (*kyc.Customer, error) {
+	return r.service.Customer(ctx, kyc.CustomerID(id))
+}
+
+// DeadJobs is the resolver for the deadJobs field.
+func (r *queryResolver) DeadJobs(ctx context.Context, first *int, after *string) (*kyc.DeadJobConnection, error) {
+	return r.service.DeadJobs(ctx, first, after)
+}
+
 // FaceRegistration is the resolver for the faceRegistration field.
 func (r *queryResolver) FaceRegistration(ctx context.Context, registrationKey string) (*kyc.FaceRegistration, error) {
 	return r.service.FaceRegistration(ctx, registrationKey)
@@ -254,6 +303,14 @@ func (r *Resolver) AuditConnection() graph.AuditConnectionResolver {
 	return &auditConnectionResolver{r}
 }
 
+// Customer returns graph.CustomerResolver implementation.
+func (r *Resolver) Customer() graph.CustomerResolver { return &customerResolver{r} }
+
+// DeadJobConnection returns graph.DeadJobConnectionResolver implementation.
+func (r *Resolver) DeadJobConnection() graph.DeadJobConnectionResolver {
+	return &deadJobConnectionResolver{r}
+}
+
 // FaceRegistration returns graph.FaceRegistrationResolver implementation.
 func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
 	return &faceRegistrationResolver{r}
@@ -288,6 +345,8 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 
 type (
 	auditConnectionResolver        struct{ *Resolver }
+	customerResolver               struct{ *Resolver }
+	deadJobConnectionResolver      struct{ *Resolver }
 	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }

@@ -94,6 +94,73 @@ func (t *tx) fenced(ctx context.Context, op, query string, args ...any) (ok bool
 	return ok, err
 }
 
+const deadJobColumns = `id, kind, subject, dead_reason, attempt, created_at, dead_at`
+
+// deadJobRow is a buried row of jobs.
+type deadJobRow struct {
+	ID        string `db:"id"`
+	Kind      string `db:"kind"`
+	Subject   string `db:"subject"`
+	Reason    string `db:"dead_reason"`
+	Attempt   int    `db:"attempt"`
+	CreatedAt micros `db:"created_at"`
+	DeadAt    micros `db:"dead_at"`
+}
+
+func (r *deadJobRow) job() *kyc.DeadJob {
+	return &kyc.DeadJob{
+		ID: kyc.JobID(r.ID), Kind: r.Kind, Subject: r.Subject, Reason: r.Reason, Attempts: r.Attempt,
+		CreatedAt: r.CreatedAt.time(), DiedAt: r.DeadAt.time(),
+	}
+}
+
+// DeadJobs implements [kyc.Reader].
+func (r reader) DeadJobs(ctx context.Context, partner kyc.PartnerID, page kyc.Page) (rows []*kyc.DeadJob, more bool, err error) {
+	query, args := `SELECT `+deadJobColumns+` FROM jobs WHERE partner_id = ? AND dead = 1`, []any{partner}
+	if page.After != "" {
+		query += ` AND id < ?`
+		args = append(args, page.After)
+	}
+	first := max(page.First, 0) // SQLite takes a negative limit for none
+	query += ` ORDER BY id DESC LIMIT ?`
+	err = r.use(ctx, "store.dead_jobs", func(ctx context.Context, q *session) error {
+		var found []deadJobRow
+		if err := q.all(ctx, &found, query, append(args, first+1)...); err != nil {
+			return err
+		}
+		more = len(found) > first
+		for i := range found[:min(first, len(found))] {
+			rows = append(rows, found[i].job())
+		}
+		return nil
+	})
+	return rows, more, err
+}
+
+// CountDeadJobs implements [kyc.Reader].
+func (r reader) CountDeadJobs(ctx context.Context, partner kyc.PartnerID) (n int, err error) {
+	err = r.use(ctx, "store.count_dead_jobs", func(ctx context.Context, q *session) error {
+		_, err := q.value(ctx, &n, `SELECT count(*) FROM jobs WHERE partner_id = ? AND dead = 1`, partner)
+		return err
+	})
+	return n, err
+}
+
+// ReviveJob implements [kyc.JobQueue]. The fencing token stays: it never goes back.
+func (t *tx) ReviveJob(ctx context.Context, partner kyc.PartnerID, id kyc.JobID, now time.Time) (job *kyc.DeadJob, err error) {
+	err = t.use(ctx, "store.revive_job", func(_ context.Context, q *session) error {
+		var row deadJobRow
+		found, err := q.get(&row, `SELECT `+deadJobColumns+` FROM jobs WHERE partner_id = ? AND id = ? AND dead = 1`, partner, id)
+		if err != nil || !found {
+			return err
+		}
+		job = row.job()
+		_, err = q.exec(`UPDATE jobs SET dead = 0, dead_reason = '', dead_at = NULL, leased = 0, hinted = 0, failures = 0, run_at = ? WHERE id = ?`, newMicros(now), id)
+		return err
+	})
+	return job, err
+}
+
 // HintJob implements [kyc.JobQueue].
 func (t *tx) HintJob(ctx context.Context, subject string, now time.Time) error {
 	return t.use(ctx, "store.hint_job", func(_ context.Context, q *session) error {

@@ -192,6 +192,11 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 				return err
 			}
 			ambiguous = int(n)
+			n, err = q.exec(`UPDATE customers SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
+			if err != nil {
+				return err
+			}
+			ambiguous += int(n)
 			n, err = q.exec(`UPDATE processes SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
 			if err != nil {
 				return err

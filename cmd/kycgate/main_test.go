@@ -19,6 +19,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth/keys"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/internal/vault"
+	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 )
 
@@ -253,6 +254,12 @@ func TestSandboxCredentialsInProduction(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "providers.qitech."+setting) || strings.Contains(err.Error(), credential) {
 				t.Errorf("production with %s of the simulator: %v", setting, err)
 			}
+		}
+	}
+	for _, credential := range []string{leapsim.SandboxAPIKey, leapsim.SandboxUnscopedAPIKey} {
+		_, err := config.Load(configuration(t, strings.Replace(production, "providers:\n", "providers:\n  leap: {base_url: https://raas.example.com, api_key: "+credential+"}\n", 1)))
+		if err == nil || !strings.Contains(err.Error(), "providers.leap.api_key") || strings.Contains(err.Error(), credential) {
+			t.Errorf("production with Leap's simulator: %v", err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
@@ -171,6 +172,10 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
 	cfg.Providers.QITech.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
+	cfg.Providers.Leap = config.DefaultLeap()
+	cfg.Providers.Leap.BaseURL = simulated + "/leap"
+	cfg.Providers.Leap.APIKey = config.NewSecret(leapsim.SandboxAPIKey)
+	cfg.Providers.Leap.PollEvery = 2 * time.Second // the simulator takes as long for a step
 	if cfg.Providers.Unico, err = unicoConfig(data, simulated); err != nil {
 		return config.Config{}, err
 	}

@@ -22,11 +22,13 @@ var importMap = map[string][]string{
 	"resolvers":                  {"kyc", "graph"},
 	"store":                      {"kyc"},
 	"store/storetest":            {"kyc"},
-	"providers":                  {"kyc", "providers/httpjson", "providers/qitech", "providers/unico"},
+	"providers":                  {"kyc", "providers/httpjson", "providers/qitech", "providers/unico", "providers/leap"},
 	"providers/httpjson":         {"kyc"},
 	"providers/providertest":     {"kyc", "providers/httpjson"},
 	"providers/qitech":           {"kyc", "providers/httpjson"},
 	"providers/unico":            {"kyc", "providers/httpjson"},
+	"providers/leap":             {"kyc", "providers/httpjson"},
+	"providers/leap/leapsim":     {"providers/simulator"},
 	"providers/simulator":        {},
 	"providers/qitech/qitechsim": {"providers/simulator"},
 	"providers/unico/unicosim":   {"providers/simulator"},
@@ -38,9 +40,9 @@ var importMap = map[string][]string{
 	"internal/vault":             {},
 	"internal/worker":            {"kyc"},
 	"internal/erasures":          {"kyc"},
-	"internal/app":               {"kyc", "resolvers", "store", "internal/datamap", "providers", "providers/qitech", "providers/unico", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
-	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim"},
-	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim"},
+	"internal/app":               {"kyc", "resolvers", "store", "internal/datamap", "providers", "providers/qitech", "providers/unico", "providers/leap", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
+	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim", "providers/leap/leapsim"},
+	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim", "providers/leap/leapsim"},
 }
 
 func TestImportMap(t *testing.T) {

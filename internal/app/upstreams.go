@@ -17,6 +17,7 @@ import (
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers"
+	"github.com/kycgate/kycgate/providers/leap"
 	"github.com/kycgate/kycgate/providers/qitech"
 	"github.com/kycgate/kycgate/providers/unico"
 )
@@ -44,6 +45,15 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther), FaceDocument: qitech.DocumentForm(q.FaceDocument),
 				Production: production, Version: o.Version.Version,
 			},
+		}
+	}
+	if l := c.Providers.Leap; l != nil {
+		paced := cadence(l.Upstream)
+		paced.StuckAfter = l.StuckAfter
+		u.cadences[leap.Name] = paced
+		s.Leap = &providers.Configured[leap.Config]{
+			Limits: limits(l.Upstream, c.AnswerWithin),
+			Config: leap.Config{BaseURL: l.BaseURL, APIKey: l.APIKey.Reveal, UpdatePath: l.UpdatePath, Production: production, Version: o.Version.Version},
 		}
 	}
 	if c.Providers.Unico != nil {
@@ -258,6 +268,10 @@ func operationChecks(ctx context.Context, o Options) []Check {
 	for _, p := range u.providers() {
 		if p.FetchPersonAnalysis != nil {
 			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchProspect != nil {
+			_, err := p.FetchProspect(ctx, kyc.Identity{Email: kyc.NewEmailAddress("nobody@kycgate.invalid")}) // RFC 2606: nobody's
 			tried("providers."+p.Name+".api_key", err)
 		}
 		if p.FetchProcess != nil {

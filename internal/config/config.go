@@ -232,8 +232,12 @@ const (
 // Leap is Leap's prospect registration.
 type Leap struct {
 	Upstream `yaml:",inline"`
-	BaseURL  string `yaml:"base_url"`
+	BaseURL  string `yaml:"base_url"` // up to /v1, with or without it
 	APIKey   Secret `yaml:"api_key"`
+	// UpdatePath takes corrections, below /v1. Leap documents no way to correct data; the default is the registration.
+	UpdatePath string `yaml:"update_path"`
+	// StuckAfter flags a prospect of which nothing was heard for so long. It is kept and looked at on.
+	StuckAfter time.Duration `yaml:"stuck_after"`
 }
 
 // Partner is one tenant.
@@ -305,7 +309,10 @@ func DefaultFinHub() *FinHub {
 }
 
 // DefaultLeap is an empty Leap section.
-func DefaultLeap() *Leap { return &Leap{Upstream: defaultUpstream()} }
+func DefaultLeap() *Leap {
+	// Three days: Leap documents no time, and a person has to find their papers (ours).
+	return &Leap{Upstream: defaultUpstream(), UpdatePath: "/auth/register-user-v2", StuckAfter: 72 * time.Hour}
+}
 
 // applyDefaults lets the decoder start a section from its defaults. See [decoder.decode].
 func (q *QITech) applyDefaults() { *q = *DefaultQITech() }

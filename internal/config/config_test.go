@@ -90,7 +90,7 @@ providers:
     base_url: https://api.finhub.cloud
     registration: registration
     admin: {organization_id: o, user_id: u, username: n, password: env:FINHUB_TOKEN, tenant_key: tk-1, tenant_secret: ts-1}
-  leap: {base_url: https://raas.nomas.cash, api_key: env:LEAP_KEY}
+  leap: {base_url: https://raas.nomas.cash, api_key: env:LEAP_KEY, update_path: /user/update, stuck_after: 24h}
 partners:
   - {id: acme, source_kyc: qitech, finhub_tenant: fh_api_acme_1, require: [PERSON, FACE]}
   - id: bazaar
@@ -207,7 +207,9 @@ func TestLoadReadsEverySetting(t *testing.T) {
 					Password: NewSecret("finhub-live-1"), TenantKey: NewSecret("tk-1"), TenantSecret: NewSecret("ts-1"),
 				},
 			},
-			Leap: &Leap{Upstream: common, BaseURL: "https://raas.nomas.cash", APIKey: NewSecret("leap-live-1")},
+			Leap: &Leap{
+				Upstream: common, BaseURL: "https://raas.nomas.cash", APIKey: NewSecret("leap-live-1"), UpdatePath: "/user/update", StuckAfter: 24 * time.Hour,
+			},
 		},
 		Partners: []Partner{
 			{ID: "acme", SourceKYC: SourceQITech, FinHubTenant: "fh_api_acme_1", Require: []string{"PERSON", "FACE"}},
@@ -365,6 +367,9 @@ func TestRules(t *testing.T) {
 		{"finhub without tenant_secret", ", tenant_secret: ts-1", "", "providers.finhub.admin.tenant_secret", "required"},
 
 		{"leap without key", ", api_key: env:LEAP_KEY", "", "providers.leap.api_key", "required"},
+		{"leap sandbox key", "env:LEAP_KEY", leapSandboxCredential + "partner-key", "providers.leap.api_key", "sandbox"},
+		{"leap update path", "/user/update", "user/update", "providers.leap.update_path", "slash"},
+		{"leap stuck never", "stuck_after: 24h", "stuck_after: 0s", "providers.leap.stuck_after", "longer than zero"},
 		{"leap example key", "env:LEAP_KEY", "example", "providers.leap.api_key", "placeholder"},
 
 		{"no partners", base[strings.Index(base, "partners:"):], "", "partners", "required"},

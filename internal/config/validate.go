@@ -21,9 +21,12 @@ import (
 // unicoSandboxCredential begins every credential of Unico's simulator, likewise.
 const unicoSandboxCredential = "unico-sandbox-"
 
-// sandboxCredential begins every credential that QI Tech's simulator accepts. It is repeated here because
-// the configuration knows no provider; a test of cmd/kycgate holds it against the simulator.
-const sandboxCredential = "qitech-sandbox-"
+// sandboxCredential begins every credential that QI Tech's simulator accepts, and leapSandboxCredential those of Leap's. They are
+// repeated here because the configuration knows no provider; tests of cmd/kycgate hold them against the simulators.
+const (
+	sandboxCredential     = "qitech-sandbox-"
+	leapSandboxCredential = "leap-sandbox-"
+)
 
 // placeholders are what people write where a secret should be, and what documents print.
 var placeholders = []string{
@@ -185,7 +188,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, leapSandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
@@ -401,6 +404,10 @@ func (v *validator) providers(p Providers) {
 		const at = "providers.leap"
 		v.upstream(at, l.BaseURL, l.Upstream)
 		v.secret(at+".api_key", l.APIKey, "Leap's key, as env:NAME or file:PATH")
+		if !strings.HasPrefix(l.UpdatePath, "/") {
+			v.add(at+".update_path", "must begin with a slash, such as /auth/register-user-v2")
+		}
+		v.positive(at+".stuck_after", l.StuckAfter)
 	}
 }
 

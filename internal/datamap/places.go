@@ -33,10 +33,12 @@ const (
 const (
 	inPerson       = "`persons.sealed_profile`"
 	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
+	inCustomer     = "`customers.sealed_personal`"
 	inFace         = "`faces.sealed_face`"
 	inProcess      = "`processes.sealed_content`"
 	qitech         = "QI Tech"
 	unico          = "Unico"
+	leap           = "Leap"
 )
 
 var (
@@ -69,6 +71,8 @@ var places = map[string]place{
 	"PhoneInput":                            ofInput,
 	"AddressInput":                          ofInput,
 
+	"RegisterProspectInput":            {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
+	"UpdateProspectInput":              {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
 	"FaceRegistration.documentNumber":  {inFace, keyPerson, qitech, expiryPerson},
 	"RegisterFaceInput.documentNumber": {inFace, keyPerson, qitech, expiryPerson},
 	"RegisterFaceInput.image":          capture(qitech),
@@ -96,6 +100,8 @@ var hidden = []struct {
 	{"`persons.document_index`", "document number, to find the person by it", keyIndex, expiryPerson},
 	{"`external_ids.external_index`", "external id, to find the person by it", keyIndex, expiryPerson},
 	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
+	{"`customers.email_index`", "e-mail address of a customer, to find them by it", keyIndex, expiryPerson},
+	{"`customers.phone_index`", "phone number of a customer, to find them by it", keyIndex, expiryPerson},
 	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
 	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
 	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},

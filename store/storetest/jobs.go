@@ -272,6 +272,67 @@ func jobBury(t *testing.T, b *bench) {
 	b.add(newJob("s", epoch))
 }
 
+// jobDead: the dead letters of a partner can be listed, counted and run again, and nobody else's.
+func jobDead(t *testing.T, b *bench) {
+	var dead []kyc.JobID
+	for i := range 3 {
+		b.add(newJob(string(rune('a'+i)), epoch))
+		j := b.claim(epoch, 1)[0]
+		if !b.fenced(func(tx kyc.Tx) (bool, error) {
+			return tx.BuryJob(ctx, j.ID, j.Attempt, "poison", epoch.Add(time.Minute))
+		}) {
+			t.Fatal("could not bury")
+		}
+		dead = append(dead, j.ID)
+	}
+	b.add(newJob("alive", epoch.Add(time.Hour)))
+	list := func(partner kyc.PartnerID, page kyc.Page) ([]*kyc.DeadJob, bool) {
+		t.Helper()
+		rows, more, err := b.DeadJobs(ctx, partner, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows, more
+	}
+	rows, more := list(acme, kyc.Page{First: 2})
+	if len(rows) != 2 || !more || rows[0].ID != dead[2] || rows[1].ID != dead[1] {
+		t.Fatalf("first page %v, more %v", rows, more)
+	}
+	want := &kyc.DeadJob{ID: dead[2], Kind: string(kyc.JobAnalysis), Subject: "c", Reason: "poison", Attempts: 1, CreatedAt: epoch, DiedAt: epoch.Add(time.Minute)}
+	same(t, "dead job", rows[0], want)
+	if rows, more = list(acme, kyc.Page{First: 2, After: string(dead[1])}); len(rows) != 1 || more || rows[0].ID != dead[0] {
+		t.Fatalf("second page %v, more %v", rows, more)
+	}
+	if rows, more = list(other, kyc.Page{First: 2}); len(rows) != 0 || more {
+		t.Error("another partner sees them")
+	}
+	if n := must(b.CountDeadJobs(ctx, acme))(t); n != 3 {
+		t.Errorf("%d counted", n)
+	}
+	revive := func(partner kyc.PartnerID, id kyc.JobID) (job *kyc.DeadJob) {
+		t.Helper()
+		b.write(func(tx kyc.Tx) (err error) {
+			job, err = tx.ReviveJob(ctx, partner, id, epoch)
+			return err
+		})
+		return job
+	}
+	if revive(other, dead[2]) != nil || revive(acme, "job_none") != nil {
+		t.Error("a job was revived that is not there")
+	}
+	same(t, "revived job", revive(acme, dead[2]), want)
+	if revive(acme, dead[2]) != nil {
+		t.Error("revived twice")
+	}
+	claimed := b.claim(epoch, 10)
+	if len(claimed) != 1 || claimed[0].ID != dead[2] || claimed[0].Attempt != 2 || claimed[0].Failures != 0 {
+		t.Errorf("claimed %v", claimed)
+	}
+	if n := must(b.CountDeadJobs(ctx, acme))(t); n != 2 {
+		t.Errorf("%d counted after one was revived", n)
+	}
+}
+
 // jobBacklog: what is due and nobody's, by kind.
 func jobBacklog(t *testing.T, b *bench) {
 	if rows := must(b.JobBacklog(ctx, epoch))(t); len(rows) != 0 {

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"RegistrationsPages", registrationsPages},
 		{"RegistrationsAccepted", registrationsAccepted},
 		{"Analyses", analyses},
+		{"Customers", customers},
 		{"Calls", calls},
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
@@ -68,6 +69,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"JobFencing", jobFencing},
 		{"JobHint", jobHint},
 		{"JobBury", jobBury},
+		{"JobDead", jobDead},
 		{"JobBacklog", jobBacklog},
 		{"JobModel", jobModel},
 	} {

@@ -24,6 +24,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
 	"github.com/kycgate/kycgate/providers/unico/unicosim"
@@ -40,7 +41,9 @@ const (
 type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
-	Unico  unicosim.Config
+	// Leap is Leap's simulator; its statuses change with every look-up unless StepDelay is given.
+	Leap  leapsim.Config
+	Unico unicosim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -53,6 +56,7 @@ type Options struct {
 type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
+	Leap          *leapsim.Sim
 	Unico         *unicosim.Sim
 	SimURL        string // of the simulators, without /qitech
 	Dir           string
@@ -79,6 +83,10 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Sim.RetryScale = 0.001
 	}
 	g.Sim = qitechsim.New(o.Sim)
+	if o.Leap.StepDelay == 0 {
+		o.Leap.StepEveryLook = true
+	}
+	g.Leap = leapsim.New(o.Leap)
 	if o.Unico.Delay == 0 {
 		o.Unico.Delay = unicosim.Never
 	}
@@ -91,7 +99,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	g.Unico = unicosim.New(o.Unico)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim, g.Unico)
+		upstream = simulator.New(g.Sim, g.Unico, g.Leap)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -112,6 +120,10 @@ func Start(tb testing.TB, o Options) *Gateway {
 	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
+	l := config.DefaultLeap()
+	l.BaseURL, l.APIKey = sims.URL+"/leap", config.NewSecret(leapsim.SandboxAPIKey)
+	l.PollEvery, l.RetryAfter, l.Breaker.OpenFor, l.Timeout = 200*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
+	c.Providers.Leap = l
 	c.Providers.Unico = unicoConfig(tb, g.Dir, sims.URL)
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
 	if o.Config != nil {
@@ -143,6 +155,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 		}
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
+		_ = g.Leap.Close()
 		_ = g.Unico.Close()
 		sims.CloseClientConnections()
 		sims.Close()

@@ -1,0 +1,71 @@
+package kyc
+
+import "time"
+
+// CustomerSteps is the way of a FinHub customer to an active account (dossier B10): a verification that is
+// approved, three consents, the activation. It holds no personal data.
+type CustomerSteps struct {
+	Verification *CustomerVerification
+	Consents     []CustomerConsent // those that were asked to be accepted, in that order
+	// Missing are the consents FinHub still waits for, when it said so; nil when it never did.
+	Missing []ConsentType
+	// The last activation check (dossier B8).
+	VerificationOK bool
+	ConsentOK      bool
+	CheckedAt      *time.Time
+	ActivatedAt    *time.Time
+}
+
+// CustomerVerification is the verification FinHub makes of a customer (dossier B5).
+type CustomerVerification struct {
+	ProviderID        string // code-like
+	ProviderStatus    string // FinHub's word, code-like
+	State             VerificationState
+	Type              string // IDENTITY_VERIFICATION
+	Level             string // TENANT_VERIFIED
+	RequiredDocuments []string
+	Submission        Submission
+	StartedAt         time.Time
+}
+
+// VerificationState is what FinHub's word means.
+type VerificationState string
+
+// The states. Unknown words are OPEN.
+const (
+	VerificationOpen      VerificationState = "OPEN"      // somebody at FinHub, or a machine, is at it
+	VerificationDocuments VerificationState = "DOCUMENTS" // FinHub waits for documents
+	VerificationApproved  VerificationState = "APPROVED"
+	VerificationRejected  VerificationState = "REJECTED"
+)
+
+// Final reports whether nothing leaves this state.
+func (s VerificationState) Final() bool {
+	return s == VerificationApproved || s == VerificationRejected
+}
+
+// ConsentType is what a customer consents to (schema: ConsentType).
+type ConsentType string
+
+// The three consents of dossier B7, in the order FinHub wants them.
+const (
+	ConsentTerms          ConsentType = "TERMS"
+	ConsentPrivacy        ConsentType = "PRIVACY"
+	ConsentDataProcessing ConsentType = "DATA_PROCESSING"
+)
+
+// ConsentTypes lists the three in the order FinHub wants them.
+func ConsentTypes() []ConsentType {
+	return []ConsentType{ConsentTerms, ConsentPrivacy, ConsentDataProcessing}
+}
+
+// CustomerConsent is one consent as it was given.
+type CustomerConsent struct {
+	Type       ConsentType
+	Version    string
+	GivenAt    time.Time // when we were told
+	Submission Submission
+	// Accepted: FinHub said so. Its newest documentation answers PENDING to an acceptance; then the activation check
+	// says when it counts (dossier B7, B13).
+	Accepted bool
+}
