@@ -195,12 +195,14 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobCustomer brings a FinHub customer on: look-up, verification, consents, activation.
+	JobCustomer JobKind = "customer"
 	// JobRetention removes what is too old. There is one.
 	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobRetention} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobCustomer, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {
