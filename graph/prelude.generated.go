@@ -1736,6 +1736,16 @@ func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋky
 	return graphql.WrapContextMarshaler(ctx, v)
 }
 
+func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPassword(ctx context.Context, v any) (kyc.Password, error) {
+	var res kyc.Password
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPassword(ctx context.Context, sel ast.SelectionSet, v kyc.Password) graphql.Marshaler {
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
 func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx context.Context, v any) (kyc.PersonalText, error) {
 	var res kyc.PersonalText
 	err := res.UnmarshalGQLContext(ctx, v)
@@ -1986,6 +1996,25 @@ func (ec *executionContext) marshalOFloat2ᚖfloat64(ctx context.Context, sel as
 	_ = sel
 	res := graphql.MarshalFloatContext(*v)
 	return graphql.WrapContextMarshaler(ctx, res)
+}
+
+func (ec *executionContext) unmarshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (*kyc.PersonID, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.PersonID(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, sel ast.SelectionSet, v *kyc.PersonID) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) unmarshalOInt2ᚖint(ctx context.Context, v any) (*int, error) {

@@ -59,6 +59,11 @@ func (p personal) marshal(ctx context.Context, w io.Writer, mask func(string) st
 	return writeJSONString(w, s)
 }
 
+func writeNull(w io.Writer) error {
+	_, err := io.WriteString(w, "null")
+	return err
+}
+
 func writeJSONString(w io.Writer, s string) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -125,6 +130,9 @@ func (n Name) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 }
 
 func (d DocumentNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() { // a person known by a customer alone has none
+		return writeNull(w)
+	}
 	return d.marshal(ctx, w, maskDocument)
 }
 
@@ -137,6 +145,9 @@ func (p PhoneNumber) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 }
 
 func (d Date) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if d.Empty() {
+		return writeNull(w)
+	}
 	return d.marshal(ctx, w, maskDate)
 }
 

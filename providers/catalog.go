@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub"
 	"github.com/kycgate/kycgate/providers/httpjson"
 	"github.com/kycgate/kycgate/providers/qitech"
 )
@@ -13,6 +14,7 @@ import (
 // nothing here knows how configuration is written.
 type Settings struct {
 	QITech *Configured[qitech.Config]
+	FinHub *Configured[finhub.Config]
 
 	HTTP *http.Client // shared by all of them; nil is httpjson.NewHTTPClient
 }
@@ -32,6 +34,7 @@ type entry struct {
 // catalog lists all of them; adding one is a folder and a line. TestCatalogListsEveryFolder compares.
 var catalog = []entry{
 	{qitech.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.QITech, qitech.New, s.HTTP) }},
+	{finhub.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.FinHub, finhub.New, s.HTTP) }},
 }
 
 func open[C any](c *Configured[C], construct func(C, *http.Client) (kyc.Provider, error), client *http.Client) (kyc.Provider, Limits, bool, error) {

@@ -68,6 +68,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"NAME": reflect.TypeFor[kyc.Name](), "DOCUMENT": reflect.TypeFor[kyc.DocumentNumber](), "EMAIL": reflect.TypeFor[kyc.EmailAddress](),
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
 		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
+		"SECRET":   reflect.TypeFor[kyc.Password](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	personal := make(map[reflect.Type]bool)
@@ -78,7 +79,8 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Person": reflect.TypeFor[kyc.Person](), "Email": reflect.TypeFor[kyc.Email](), "Phone": reflect.TypeFor[kyc.Phone](), "Address": reflect.TypeFor[kyc.Address](),
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
-		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](),
+		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterCustomerInput": reflect.TypeFor[kyc.RegisterCustomerInput](),
+		"CustomerAddressInput": reflect.TypeFor[kyc.CustomerAddressInput](), "ActivateCustomerInput": reflect.TypeFor[kyc.ActivateCustomerInput](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -199,7 +201,10 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"ErasureReason":         reasons,
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
-			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
+			string(kyc.CodeDuplicateEmail), string(kyc.CodePasswordMismatch), string(kyc.CodeCategoryParameter),
+			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict),
+			string(kyc.CodeConsentRequired)},
+		"ConsentType": {string(kyc.ConsentTerms), string(kyc.ConsentPrivacy), string(kyc.ConsentDataProcessing)},
 	}
 	ours := map[string]bool{"TokenScope": true, "PersonalData": true}
 	for name, typ := range graphEnums(t) {

@@ -16,6 +16,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 )
 
@@ -165,9 +166,17 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech.BaseURL = simulated + "/qitech"
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
+	cfg.Providers.FinHub = config.DefaultFinHub()
+	cfg.Providers.FinHub.BaseURL = simulated + "/finhub"
+	cfg.Providers.FinHub.PollEvery = 2 * time.Second // the simulator decides in seconds, and nobody pays for a look
+	cfg.Providers.FinHub.Admin = &config.FinHubAdmin{
+		OrganizationID: finhubsim.SandboxOrganization, UserID: finhubsim.SandboxUser, Username: finhubsim.SandboxUsername,
+		Password:  config.NewSecret(finhubsim.SandboxPassword),
+		TenantKey: config.NewSecret(finhubsim.SandboxTenantKey), TenantSecret: config.NewSecret(finhubsim.SandboxTenantSecret),
+	}
 	cfg.Partners = []config.Partner{
-		{ID: qitechPartner, SourceKYC: config.SourceQITech},
-		{ID: opencoPartner, SourceKYC: config.SourceOpenCo},
+		{ID: qitechPartner, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme_1"},
+		{ID: opencoPartner, SourceKYC: config.SourceOpenCo, FinHubTenant: "fh_api_bazaar_1"},
 	}
 	return cfg, cfg.Validate()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
 )
@@ -65,7 +66,7 @@ func newSimulators(gateway string) *simulators {
 	if gateway != "" {
 		qitech.WebhookURL = gateway + "/callbacks/qitech"
 	}
-	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech)}, failed: make(chan error, 1)}
+	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), finhubsim.New(finhubsim.Config{})}, failed: make(chan error, 1)}
 }
 
 // listen starts to serve and gives the simulators' base URL.

@@ -22,11 +22,13 @@ var importMap = map[string][]string{
 	"resolvers":                  {"kyc", "graph"},
 	"store":                      {"kyc"},
 	"store/storetest":            {"kyc"},
-	"providers":                  {"kyc", "providers/httpjson", "providers/qitech"},
+	"providers":                  {"kyc", "providers/httpjson", "providers/finhub", "providers/qitech"},
 	"providers/httpjson":         {"kyc"},
 	"providers/providertest":     {"kyc", "providers/httpjson"},
 	"providers/qitech":           {"kyc", "providers/httpjson"},
+	"providers/finhub":           {"kyc", "providers/httpjson"},
 	"providers/simulator":        {},
+	"providers/finhub/finhubsim": {"providers/simulator"},
 	"providers/qitech/qitechsim": {"providers/simulator"},
 	"internal/auth/keys":         {},
 	"internal/config":            {"kyc", "internal/auth/keys"},
@@ -35,9 +37,9 @@ var importMap = map[string][]string{
 	"internal/vault":             {},
 	"internal/worker":            {"kyc"},
 	"internal/erasures":          {"kyc"},
-	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
-	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim"},
-	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "providers/simulator", "providers/qitech/qitechsim"},
+	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/finhub", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
+	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/finhub/finhubsim", "providers/qitech/qitechsim"},
+	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "providers/simulator", "providers/finhub/finhubsim", "providers/qitech/qitechsim"},
 }
 
 func TestImportMap(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
 )
@@ -38,6 +39,7 @@ const (
 type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
+	FinHub finhubsim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -50,6 +52,7 @@ type Options struct {
 type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
+	FinHub        *finhubsim.Sim
 	SimURL        string // of the simulators, without /qitech
 	Dir           string
 	Config        config.Config
@@ -75,9 +78,10 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Sim.RetryScale = 0.001
 	}
 	g.Sim = qitechsim.New(o.Sim)
+	g.FinHub = finhubsim.New(o.FinHub)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim)
+		upstream = simulator.New(g.Sim, g.FinHub)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -95,7 +99,19 @@ func Start(tb testing.TB, o Options) *Gateway {
 	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
-	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
+	f := config.DefaultFinHub()
+	f.BaseURL = sims.URL + "/finhub"
+	f.Admin = &config.FinHubAdmin{
+		OrganizationID: finhubsim.SandboxOrganization, UserID: finhubsim.SandboxUser, Username: finhubsim.SandboxUsername,
+		Password:  config.NewSecret(finhubsim.SandboxPassword),
+		TenantKey: config.NewSecret(finhubsim.SandboxTenantKey), TenantSecret: config.NewSecret(finhubsim.SandboxTenantSecret),
+	}
+	f.PollEvery, f.RetryAfter, f.Breaker.OpenFor, f.Timeout = q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout
+	c.Providers.FinHub = f
+	c.Partners = []config.Partner{
+		{ID: Acme, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme"}, {ID: Rival, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_rival"},
+		{ID: Bazaar, SourceKYC: config.SourceOpenCo},
+	}
 	if o.Config != nil {
 		o.Config(&c)
 	}
@@ -124,6 +140,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 		}
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
+		_ = g.FinHub.Close()
 		sims.CloseClientConnections()
 		sims.Close()
 	})
