@@ -49,8 +49,11 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 			Config: finhub.Config{
 				BaseURL: f.BaseURL, Token: f.Token.Reveal, Admin: finhubAdmin(f.Admin), Registration: finhub.Registration(f.Registration),
 				SearchPath: f.SearchPath, ActivationUser: finhub.ActivationUser(f.ActivationUser), ForwardedFor: f.ForwardedFor,
-				Production: production, Version: o.Version.Version, Now: o.Clock.Now,
+				Production: production, Version: o.Version.Version,
 			},
+		}
+		if o.Clock != nil {
+			s.FinHub.Config.Now = o.Clock.Now
 		}
 	}
 	if production {
