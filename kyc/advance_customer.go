@@ -628,7 +628,7 @@ func (c *Customer) nextAction() *NextAction {
 	case !verified && v.State == VerificationDocuments:
 		return action(ActionCaptureDocument, "hand in at FinHub: "+strings.Join(v.RequiredDocuments, ", "))
 	case !verified:
-		return action(ActionWait, "FinHub is verifying the customer ("+v.Level+")")
+		return action(ActionWait, "FinHub is verifying the customer ("+v.Level+"); it wants "+strings.Join(v.RequiredDocuments, ", "))
 	}
 	if needed := c.neededConsents(); len(needed) > 0 {
 		words := make([]string, len(needed))

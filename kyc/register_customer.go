@@ -638,21 +638,25 @@ func (s *Service) awaitRegistration(ctx context.Context, r *customerRegistration
 			case ev.customer != nil:
 				return &RegisterCustomerPayload{Customer: ev.customer, UserErrors: []UserError{}}, nil
 			case ev.unavailable != nil:
-				return s.customerUnavailable(ev.unavailable), nil
+				// Perhaps a word about an earlier call of this customer, and ours is still under way.
+				return s.giveUp(ctx, r, ev.unavailable)
 			}
 		case <-timer.Chan():
-			return s.giveUp(ctx, r)
+			return s.giveUp(ctx, r, errNoAnswerYet)
 		case <-ctx.Done():
 			// The answer reaches nobody; what becomes of the call is for whoever comes again.
-			payload, err := s.giveUp(context.WithoutCancel(ctx), r)
+			payload, err := s.giveUp(context.WithoutCancel(ctx), r, errNoAnswerYet)
 			return payload, errors.Join(err, E(Unavailable, "kyc.register_customer", ctx.Err()))
 		}
 	}
 }
 
-// giveUp answers a caller whose patience ended before the call. Who was first is decided in the store: a customer who is accepted
+// errNoAnswerYet is why a caller is asked to come again while the call is under way.
+var errNoAnswerYet = &Error{Kind: Ambiguous, Op: "kyc.register_customer", Code: "timeout"}
+
+// giveUp asks a caller to register again. Who was first is decided in the store: a customer who is accepted
 // already is the answer, otherwise the one who comes with the same data takes the customer over.
-func (s *Service) giveUp(ctx context.Context, r *customerRegistration) (*RegisterCustomerPayload, error) {
+func (s *Service) giveUp(ctx context.Context, r *customerRegistration, why error) (*RegisterCustomerPayload, error) {
 	var accepted *Customer
 	err := s.Store.Write(ctx, func(tx Tx) error {
 		c, err := tx.Customer(ctx, r.partner.ID, r.customer.ID)
@@ -672,7 +676,7 @@ func (s *Service) giveUp(ctx context.Context, r *customerRegistration) (*Registe
 	if accepted != nil {
 		return &RegisterCustomerPayload{Customer: accepted, UserErrors: []UserError{}}, nil
 	}
-	return s.customerUnavailable(&Error{Kind: Ambiguous, Op: "kyc.register_customer", Code: "timeout"}), nil
+	return s.customerUnavailable(why), nil
 }
 
 // awaitCustomer waits for any end of somebody else's call; false when there was none in time.
