@@ -1611,6 +1611,23 @@ func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐ
 	return res
 }
 
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceID(ctx context.Context, v any) (kyc.FaceID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.FaceID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFaceID(ctx context.Context, sel ast.SelectionSet, v kyc.FaceID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (kyc.PersonID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := kyc.PersonID(tmp)

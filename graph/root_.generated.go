@@ -22,7 +22,9 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	AuditConnection() AuditConnectionResolver
 	Customer() CustomerResolver
+	FaceRegistration() FaceRegistrationResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
@@ -48,6 +50,29 @@ type ComplexityRoot struct {
 	AllowedValues struct {
 		Key    func(childComplexity int) int
 		Values func(childComplexity int) int
+	}
+
+	AuditConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	AuditEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	AuditRecord struct {
+		Action    func(childComplexity int) int
+		Actor     func(childComplexity int) int
+		At        func(childComplexity int) int
+		Fields    func(childComplexity int) int
+		Object    func(childComplexity int) int
+		Purpose   func(childComplexity int) int
+		RequestID func(childComplexity int) int
+		TokenID   func(childComplexity int) int
 	}
 
 	CategoryFeature struct {
@@ -127,9 +152,24 @@ type ComplexityRoot struct {
 		Status       func(childComplexity int) int
 	}
 
+	ExportPersonPayload struct {
+		Export     func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	ExternalId struct {
 		MappedAt func(childComplexity int) int
 		Value    func(childComplexity int) int
+	}
+
+	FaceRegistration struct {
+		CreatedAt       func(childComplexity int) int
+		DocumentNumber  func(childComplexity int) int
+		ID              func(childComplexity int) int
+		Person          func(childComplexity int) int
+		Provider        func(childComplexity int) int
+		RegistrationKey func(childComplexity int) int
+		Source          func(childComplexity int) int
 	}
 
 	KycReview struct {
@@ -151,7 +191,9 @@ type ComplexityRoot struct {
 		AcceptConsent             func(childComplexity int, input kyc.AcceptConsentInput) int
 		ActivateCustomer          func(childComplexity int, input kyc.ActivateCustomerInput) int
 		ErasePerson               func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson              func(childComplexity int, personID string) int
 		RegisterCustomer          func(childComplexity int, input kyc.RegisterCustomerInput) int
+		RegisterFace              func(childComplexity int, input kyc.RegisterFaceInput) int
 		RegisterPerson            func(childComplexity int, input kyc.RegisterPersonInput) int
 		StartCustomerVerification func(childComplexity int, input kyc.StartCustomerVerificationInput) int
 	}
@@ -175,27 +217,29 @@ type ComplexityRoot struct {
 	}
 
 	Person struct {
-		Address        func(childComplexity int) int
-		Birthdate      func(childComplexity int) int
-		CreatedAt      func(childComplexity int) int
-		Customers      func(childComplexity int) int
-		DocumentNumber func(childComplexity int) int
-		Emails         func(childComplexity int) int
-		ExternalIds    func(childComplexity int) int
-		FatherName     func(childComplexity int) int
-		Gender         func(childComplexity int) int
-		ID             func(childComplexity int) int
-		Kyc            func(childComplexity int) int
-		MonthlyIncome  func(childComplexity int) int
-		MotherName     func(childComplexity int) int
-		Name           func(childComplexity int) int
-		Nationality    func(childComplexity int) int
-		Occupation     func(childComplexity int) int
-		Phones         func(childComplexity int) int
-		Registrations  func(childComplexity int, first *int, after *string) int
-		SourceKyc      func(childComplexity int) int
-		UpdatedAt      func(childComplexity int) int
-		Version        func(childComplexity int) int
+		Address           func(childComplexity int) int
+		Audit             func(childComplexity int, first *int, after *string) int
+		Birthdate         func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		Customers         func(childComplexity int) int
+		DocumentNumber    func(childComplexity int) int
+		Emails            func(childComplexity int) int
+		ExternalIds       func(childComplexity int) int
+		FaceRegistrations func(childComplexity int) int
+		FatherName        func(childComplexity int) int
+		Gender            func(childComplexity int) int
+		ID                func(childComplexity int) int
+		Kyc               func(childComplexity int) int
+		MonthlyIncome     func(childComplexity int) int
+		MotherName        func(childComplexity int) int
+		Name              func(childComplexity int) int
+		Nationality       func(childComplexity int) int
+		Occupation        func(childComplexity int) int
+		Phones            func(childComplexity int) int
+		Registrations     func(childComplexity int, first *int, after *string) int
+		SourceKyc         func(childComplexity int) int
+		UpdatedAt         func(childComplexity int) int
+		Version           func(childComplexity int) int
 	}
 
 	PersonConnection struct {
@@ -208,6 +252,12 @@ type ComplexityRoot struct {
 	PersonEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	PersonExport struct {
+		CreatedAt func(childComplexity int) int
+		Document  func(childComplexity int) int
+		JSON      func(childComplexity int) int
 	}
 
 	Phone struct {
@@ -239,20 +289,27 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		CategoryHierarchy  func(childComplexity int) int
-		Customer           func(childComplexity int, id string) int
-		Node               func(childComplexity int, id string) int
-		Person             func(childComplexity int, id string) int
-		PersonByDocument   func(childComplexity int, documentNumber string) int
-		PersonByExternalID func(childComplexity int, externalID string) int
-		Persons            func(childComplexity int, first *int, after *string, filter *kyc.PersonFilter) int
-		Providers          func(childComplexity int) int
-		Viewer             func(childComplexity int) int
+		CategoryHierarchy          func(childComplexity int) int
+		Customer                   func(childComplexity int, id string) int
+		FaceRegistration           func(childComplexity int, registrationKey string) int
+		FaceRegistrationByDocument func(childComplexity int, documentNumber string) int
+		Node                       func(childComplexity int, id string) int
+		Person                     func(childComplexity int, id string) int
+		PersonByDocument           func(childComplexity int, documentNumber string) int
+		PersonByExternalID         func(childComplexity int, externalID string) int
+		Persons                    func(childComplexity int, first *int, after *string, filter *kyc.PersonFilter) int
+		Providers                  func(childComplexity int) int
+		Viewer                     func(childComplexity int) int
 	}
 
 	RegisterCustomerPayload struct {
 		Customer   func(childComplexity int) int
 		UserErrors func(childComplexity int) int
+	}
+
+	RegisterFacePayload struct {
+		FaceRegistration func(childComplexity int) int
+		UserErrors       func(childComplexity int) int
 	}
 
 	RegisterPersonPayload struct {
@@ -372,6 +429,93 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AllowedValues.Values(childComplexity), true
+
+	case "AuditConnection.edges":
+		if e.ComplexityRoot.AuditConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.Edges(childComplexity), true
+	case "AuditConnection.nodes":
+		if e.ComplexityRoot.AuditConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.Nodes(childComplexity), true
+	case "AuditConnection.pageInfo":
+		if e.ComplexityRoot.AuditConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.PageInfo(childComplexity), true
+	case "AuditConnection.totalCount":
+		if e.ComplexityRoot.AuditConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.TotalCount(childComplexity), true
+
+	case "AuditEdge.cursor":
+		if e.ComplexityRoot.AuditEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEdge.Cursor(childComplexity), true
+	case "AuditEdge.node":
+		if e.ComplexityRoot.AuditEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEdge.Node(childComplexity), true
+
+	case "AuditRecord.action":
+		if e.ComplexityRoot.AuditRecord.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Action(childComplexity), true
+	case "AuditRecord.actor":
+		if e.ComplexityRoot.AuditRecord.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Actor(childComplexity), true
+	case "AuditRecord.at":
+		if e.ComplexityRoot.AuditRecord.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.At(childComplexity), true
+	case "AuditRecord.fields":
+		if e.ComplexityRoot.AuditRecord.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Fields(childComplexity), true
+	case "AuditRecord.object":
+		if e.ComplexityRoot.AuditRecord.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Object(childComplexity), true
+	case "AuditRecord.purpose":
+		if e.ComplexityRoot.AuditRecord.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Purpose(childComplexity), true
+	case "AuditRecord.requestId":
+		if e.ComplexityRoot.AuditRecord.RequestID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.RequestID(childComplexity), true
+	case "AuditRecord.tokenId":
+		if e.ComplexityRoot.AuditRecord.TokenID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.TokenID(childComplexity), true
 
 	case "CategoryFeature.allowedValues":
 		if e.ComplexityRoot.CategoryFeature.AllowedValues == nil {
@@ -665,6 +809,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Erasure.Status(childComplexity), true
 
+	case "ExportPersonPayload.export":
+		if e.ComplexityRoot.ExportPersonPayload.Export == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.Export(childComplexity), true
+	case "ExportPersonPayload.userErrors":
+		if e.ComplexityRoot.ExportPersonPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.UserErrors(childComplexity), true
+
 	case "ExternalId.mappedAt":
 		if e.ComplexityRoot.ExternalId.MappedAt == nil {
 			break
@@ -677,6 +834,49 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ExternalId.Value(childComplexity), true
+
+	case "FaceRegistration.createdAt":
+		if e.ComplexityRoot.FaceRegistration.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.CreatedAt(childComplexity), true
+	case "FaceRegistration.documentNumber":
+		if e.ComplexityRoot.FaceRegistration.DocumentNumber == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.DocumentNumber(childComplexity), true
+	case "FaceRegistration.id":
+		if e.ComplexityRoot.FaceRegistration.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.ID(childComplexity), true
+	case "FaceRegistration.person":
+		if e.ComplexityRoot.FaceRegistration.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Person(childComplexity), true
+	case "FaceRegistration.provider":
+		if e.ComplexityRoot.FaceRegistration.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Provider(childComplexity), true
+	case "FaceRegistration.registrationKey":
+		if e.ComplexityRoot.FaceRegistration.RegistrationKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.RegistrationKey(childComplexity), true
+	case "FaceRegistration.source":
+		if e.ComplexityRoot.FaceRegistration.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FaceRegistration.Source(childComplexity), true
 
 	case "KycReview.analyses":
 		if e.ComplexityRoot.KycReview.Analyses == nil {
@@ -767,6 +967,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
+	case "Mutation.exportPerson":
+		if e.ComplexityRoot.Mutation.ExportPerson == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_exportPerson_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExportPerson(childComplexity, args["personId"].(string)), true
 	case "Mutation.registerCustomer":
 		if e.ComplexityRoot.Mutation.RegisterCustomer == nil {
 			break
@@ -778,6 +989,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterCustomer(childComplexity, args["input"].(kyc.RegisterCustomerInput)), true
+	case "Mutation.registerFace":
+		if e.ComplexityRoot.Mutation.RegisterFace == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerFace_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterFace(childComplexity, args["input"].(kyc.RegisterFaceInput)), true
 	case "Mutation.registerPerson":
 		if e.ComplexityRoot.Mutation.RegisterPerson == nil {
 			break
@@ -864,6 +1086,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.Address(childComplexity), true
+	case "Person.audit":
+		if e.ComplexityRoot.Person.Audit == nil {
+			break
+		}
+
+		args, err := ec.field_Person_audit_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Person.Audit(childComplexity, args["first"].(*int), args["after"].(*string)), true
 	case "Person.birthdate":
 		if e.ComplexityRoot.Person.Birthdate == nil {
 			break
@@ -900,6 +1133,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.ExternalIds(childComplexity), true
+	case "Person.faceRegistrations":
+		if e.ComplexityRoot.Person.FaceRegistrations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Person.FaceRegistrations(childComplexity), true
 	case "Person.fatherName":
 		if e.ComplexityRoot.Person.FatherName == nil {
 			break
@@ -1028,6 +1267,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.PersonEdge.Node(childComplexity), true
 
+	case "PersonExport.createdAt":
+		if e.ComplexityRoot.PersonExport.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.CreatedAt(childComplexity), true
+	case "PersonExport.document":
+		if e.ComplexityRoot.PersonExport.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.Document(childComplexity), true
+	case "PersonExport.json":
+		if e.ComplexityRoot.PersonExport.JSON == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.JSON(childComplexity), true
+
 	case "Phone.number":
 		if e.ComplexityRoot.Phone.Number == nil {
 			break
@@ -1145,6 +1403,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Customer(childComplexity, args["id"].(string)), true
+	case "Query.faceRegistration":
+		if e.ComplexityRoot.Query.FaceRegistration == nil {
+			break
+		}
+
+		args, err := ec.field_Query_faceRegistration_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.FaceRegistration(childComplexity, args["registrationKey"].(string)), true
+	case "Query.faceRegistrationByDocument":
+		if e.ComplexityRoot.Query.FaceRegistrationByDocument == nil {
+			break
+		}
+
+		args, err := ec.field_Query_faceRegistrationByDocument_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.FaceRegistrationByDocument(childComplexity, args["documentNumber"].(string)), true
 
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
@@ -1226,6 +1506,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RegisterCustomerPayload.UserErrors(childComplexity), true
+
+	case "RegisterFacePayload.faceRegistration":
+		if e.ComplexityRoot.RegisterFacePayload.FaceRegistration == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterFacePayload.FaceRegistration(childComplexity), true
+	case "RegisterFacePayload.userErrors":
+		if e.ComplexityRoot.RegisterFacePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterFacePayload.UserErrors(childComplexity), true
 
 	case "RegisterPersonPayload.outcome":
 		if e.ComplexityRoot.RegisterPersonPayload.Outcome == nil {
@@ -1389,6 +1682,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
 		ec.unmarshalInputRegisterCustomerInput,
+		ec.unmarshalInputRegisterFaceInput,
 		ec.unmarshalInputRegisterPersonInput,
 		ec.unmarshalInputStartCustomerVerificationInput,
 	)
@@ -1547,6 +1841,8 @@ scalar Int64
 scalar UUID
 "Any JSON value."
 scalar JSON
+"A picture: base64 of RFC 4648 section 4, the standard alphabet with padding, no line breaks and no ` + "`" + `data:` + "`" + ` prefix. Never answered."
+scalar Base64
 
 "Whatever has a global id."
 interface Node {
@@ -1577,6 +1873,10 @@ type Query {
   personByExternalId(externalId: String! @pii(kind: UNMASKED)): Person @scope(any: [PERSONS_READ])
   "The partner's persons, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   persons(first: Int = 25, after: String @nonpii, filter: PersonFilter): PersonConnection! @scope(any: [PERSONS_READ])
+  "One face by QI Tech's key of it. One that we do not know is asked for at QI Tech and remembered."
+  faceRegistration(registrationKey: ID!): FaceRegistration @scope(any: [PERSONS_READ])
+  "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
+  faceRegistrationByDocument(documentNumber: String! @pii(kind: DOCUMENT)): FaceRegistration @scope(any: [PERSONS_READ])
   "One customer by our id."
   customer(id: ID!): Customer @scope(any: [CUSTOMERS_READ])
   """
@@ -1598,6 +1898,12 @@ type Mutation {
   """
   registerPerson(input: RegisterPersonInput!): RegisterPersonPayload! @scope(any: [PERSONS_WRITE])
   """
+  Registers a face at QI Tech, against which later 1:1 validations compare. A CPF may have several; its person need not
+  exist yet. A picture cannot wait for a provider to come back: ` + "`" + `PROVIDER_UNAVAILABLE` + "`" + ` is to be repeated with the same
+  idempotencyKey, and what an unanswered call has registered is looked up before anything is sent again.
+  """
+  registerFace(input: RegisterFaceInput!): RegisterFacePayload! @scope(any: [PERSONS_WRITE])
+  """
   Makes a customer at FinHub from a category and what is known of the person: every parameter of the category that is not
   overridden is chosen by FinHub's own rules of middle risk. Without ` + "`" + `personId` + "`" + ` the person is made too. The password is never
   stored, so when FinHub does not answer the caller has to register again: PROVIDER_UNAVAILABLE, retryable. Doing so with the same
@@ -1616,6 +1922,12 @@ type Mutation {
   Erasing somebody again answers the same. While a configured retention holds, the answer is BLOCKED and nothing has happened.
   """
   erasePerson(input: ErasePersonInput!): ErasePersonPayload! @scope(any: [ADMIN])
+  """
+  Hands out everything held of a person: what is known, every registration as received, every decision, where data was
+  sent, what providers reported, and who read or changed it. It takes both scopes, ` + "`" + `admin` + "`" + ` and ` + "`" + `pii:read` + "`" + `, and is
+  itself recorded in the audit log.
+  """
+  exportPerson(personId: ID!): ExportPersonPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1654,6 +1966,10 @@ type Person implements Node {
   externalIds: [ExternalId!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The snapshots of every accepted registration, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "Faces registered for this CPF, oldest first; the newest hundred."
+  faceRegistrations: [FaceRegistration!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "Who read or changed which fields of this person, newest first; masked answers are not recorded. ` + "`" + `first` + "`" + ` is 1 to 100."
+  audit(first: Int = 25, after: String @nonpii): AuditConnection! @scope(any: [ADMIN])
   "The person as a customer of FinHub and Leap, oldest first."
   customers: [Customer!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "First registration."
@@ -1702,6 +2018,83 @@ type RegistrationEdge {
   cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The registration."
   node: Registration! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+}
+
+"What was handed out. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `export` + "`" + ` is null."
+type ExportPersonPayload {
+  "Everything held of the person."
+  export: PersonExport @scope(any: [ADMIN])
+  "Why there is none: ` + "`" + `NOT_FOUND` + "`" + `."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
+"Everything held of one person at one time."
+type PersonExport {
+  "For programs: an object with a member a noun, values as they are."
+  json: JSON! @scope(any: [PII_READ]) @pii(kind: PAYLOAD)
+  "For people: the same as Markdown."
+  document: String! @scope(any: [PII_READ]) @pii(kind: TEXT)
+  "When it was made."
+  createdAt: DateTime! @scope(any: [ADMIN])
+}
+
+"A page of the audit log."
+type AuditConnection {
+  "Records with their cursors."
+  edges: [AuditEdge!]! @scope(any: [ADMIN])
+  "The same records without cursors."
+  nodes: [AuditRecord!]! @scope(any: [ADMIN])
+  "Where this page stands."
+  pageInfo: PageInfo! @scope(any: [ADMIN])
+  "How many there are in all; counted only when asked for."
+  totalCount: Int! @scope(any: [ADMIN])
+}
+
+"An audit record in a page."
+type AuditEdge {
+  "Opaque; a later page's ` + "`" + `after` + "`" + `."
+  cursor: String! @scope(any: [ADMIN]) @nonpii
+  "The record."
+  node: AuditRecord! @scope(any: [ADMIN])
+}
+
+"""
+One record of the audit log: ids and names of fields, never values. It is written with the change it tells of, or
+before an unmasked answer leaves, and outlives the person.
+"""
+type AuditRecord {
+  "When."
+  at: DateTime! @scope(any: [ADMIN])
+  "What was done."
+  action: AuditAction! @scope(any: [ADMIN])
+  "Who: the token's ` + "`" + `sub` + "`" + `, the person of a subject token, or ` + "`" + `kycgate` + "`" + ` for work that goes on by itself."
+  actor: String! @scope(any: [ADMIN]) @nonpii
+  "The token's ` + "`" + `purpose` + "`" + ` claim, if it is a code; ` + "`" + `unknown` + "`" + ` if it is not; null without one."
+  purpose: String @scope(any: [ADMIN]) @nonpii
+  "Which token: its ` + "`" + `jti` + "`" + `, or a hash of it; null for work that goes on by itself."
+  tokenId: String @scope(any: [ADMIN]) @nonpii
+  "Which fields, as ` + "`" + `Person.motherName` + "`" + `."
+  fields: [String!]! @scope(any: [ADMIN]) @nonpii
+  "Id of what was read or changed: the person, or a registration, an analysis, a process of theirs."
+  object: String! @scope(any: [ADMIN]) @nonpii
+  "As in the log and in the answer's ` + "`" + `X-Request-Id` + "`" + `; null for work that goes on by itself."
+  requestId: String @scope(any: [ADMIN]) @nonpii
+}
+
+"What was done to a person's data."
+enum AuditAction {
+  "It was answered unmasked."
+  READ
+  "It came into being."
+  CREATE
+  "It was changed."
+  UPDATE
+  "It was removed."
+  DELETE
+  "Everything held of the person was handed out."
+  EXPORT
+  "The person was erased."
+  ERASE
 }
 
 "Which persons to list; what is left out does not filter."
@@ -1924,6 +2317,54 @@ input AddressInput {
   postalCode: String! @pii(kind: ADDRESS)
   "ISO 3166-1 alpha-3."
   country: String! @pii(kind: UNMASKED)
+}
+
+"A face that QI Tech holds for 1:1 comparison."
+type FaceRegistration implements Node {
+  "Opaque: ` + "`" + `fac_…` + "`" + `."
+  id: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "QI Tech's key of it: what ` + "`" + `RegisterPersonInput.faceRecognitionId` + "`" + ` takes."
+  registrationKey: ID! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "Who holds it: ` + "`" + `qitech` + "`" + `."
+  provider: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
+  "The person with its CPF; null until one is registered."
+  person: Person @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "CPF, eleven digits without punctuation; null for a face that was found by its key, because QI Tech does not say whose it is."
+  documentNumber: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @pii(kind: DOCUMENT)
+  "What it was registered from."
+  source: FaceImageSource! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "When we registered or first saw it."
+  createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+}
+
+"What a face was registered from."
+enum FaceImageSource {
+  "A picture QI Tech had already, by its key."
+  IMAGE_KEY
+  "A picture that was sent along."
+  IMAGE
+  "Somebody else registered it, for example an older SDK; nobody tells from what."
+  ELSEWHERE
+}
+
+"A face to register: exactly one of ` + "`" + `imageKey` + "`" + ` and ` + "`" + `image` + "`" + `."
+input RegisterFaceInput {
+  "CPF, formatted or bare, with right check digits."
+  documentNumber: String! @pii(kind: DOCUMENT)
+  "QI Tech's key of a picture its SDK has taken."
+  imageKey: UUID @nonpii
+  "The picture: JPEG or PNG by content, at most 3,000,000 bytes, 4,096 pixels a side and 16,000,000 in all. Its metadata is removed before it leaves."
+  image: Base64 @pii(kind: CAPTURE)
+  "1 to 255 printable ASCII characters. The same key never makes two registrations. A refusal frees it. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"What became of a face. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `faceRegistration` + "`" + ` is null."
+type RegisterFacePayload {
+  "The face as registered."
+  faceRegistration: FaceRegistration @scope(any: [PERSONS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [PERSONS_WRITE])
 }
 
 """
@@ -2345,7 +2786,7 @@ type UserError {
   path: [String!]! @scope(any: [ANY]) @nonpii
   "The provider that refused, if one did."
   provider: String @scope(any: [ANY]) @nonpii
-  "Its code for that, if it is one we know."
+  "Its code for that, if it is one we know. Of an IMAGE_REJECTED without a provider it is our own decoder's: ` + "`" + `truncated` + "`" + `, ` + "`" + `too_many_bytes` + "`" + `."
   providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY])
@@ -2369,6 +2810,8 @@ enum UserErrorCode {
   PASSWORD_MISMATCH
   "A parameter of the category is missing or is not allowed: ` + "`" + `path` + "`" + ` ends with feature and key."
   CATEGORY_PARAMETER
+  "The picture is none we may send, or the provider cannot use it; providerCode says why."
+  IMAGE_REJECTED
   "The provider refused the data."
   PROVIDER_REJECTED
   "The provider this needs is not configured here."
@@ -2486,6 +2929,52 @@ func (ec *executionContext) childFields_AllowedValues(ctx context.Context, field
 		return ec.fieldContext_AllowedValues_values(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AllowedValues", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AuditConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AuditConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_AuditConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditRecord(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "at":
+		return ec.fieldContext_AuditRecord_at(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditRecord_action(ctx, field)
+	case "actor":
+		return ec.fieldContext_AuditRecord_actor(ctx, field)
+	case "purpose":
+		return ec.fieldContext_AuditRecord_purpose(ctx, field)
+	case "tokenId":
+		return ec.fieldContext_AuditRecord_tokenId(ctx, field)
+	case "fields":
+		return ec.fieldContext_AuditRecord_fields(ctx, field)
+	case "object":
+		return ec.fieldContext_AuditRecord_object(ctx, field)
+	case "requestId":
+		return ec.fieldContext_AuditRecord_requestId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditRecord", field.Name)
 }
 
 func (ec *executionContext) childFields_CategoryFeature(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2642,6 +3131,16 @@ func (ec *executionContext) childFields_Erasure(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Erasure", field.Name)
 }
 
+func (ec *executionContext) childFields_ExportPersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "export":
+		return ec.fieldContext_ExportPersonPayload_export(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ExportPersonPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExportPersonPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ExternalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "value":
@@ -2650,6 +3149,26 @@ func (ec *executionContext) childFields_ExternalId(ctx context.Context, field gr
 		return ec.fieldContext_ExternalId_mappedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ExternalId", field.Name)
+}
+
+func (ec *executionContext) childFields_FaceRegistration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_FaceRegistration_id(ctx, field)
+	case "registrationKey":
+		return ec.fieldContext_FaceRegistration_registrationKey(ctx, field)
+	case "provider":
+		return ec.fieldContext_FaceRegistration_provider(ctx, field)
+	case "person":
+		return ec.fieldContext_FaceRegistration_person(ctx, field)
+	case "documentNumber":
+		return ec.fieldContext_FaceRegistration_documentNumber(ctx, field)
+	case "source":
+		return ec.fieldContext_FaceRegistration_source(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_FaceRegistration_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FaceRegistration", field.Name)
 }
 
 func (ec *executionContext) childFields_KycReview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2754,6 +3273,10 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_externalIds(ctx, field)
 	case "registrations":
 		return ec.fieldContext_Person_registrations(ctx, field)
+	case "faceRegistrations":
+		return ec.fieldContext_Person_faceRegistrations(ctx, field)
+	case "audit":
+		return ec.fieldContext_Person_audit(ctx, field)
 	case "customers":
 		return ec.fieldContext_Person_customers(ctx, field)
 	case "createdAt":
@@ -2788,6 +3311,18 @@ func (ec *executionContext) childFields_PersonEdge(ctx context.Context, field gr
 		return ec.fieldContext_PersonEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PersonEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_PersonExport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "json":
+		return ec.fieldContext_PersonExport_json(ctx, field)
+	case "document":
+		return ec.fieldContext_PersonExport_document(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_PersonExport_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PersonExport", field.Name)
 }
 
 func (ec *executionContext) childFields_Phone(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2854,6 +3389,16 @@ func (ec *executionContext) childFields_RegisterCustomerPayload(ctx context.Cont
 		return ec.fieldContext_RegisterCustomerPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RegisterCustomerPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RegisterFacePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "faceRegistration":
+		return ec.fieldContext_RegisterFacePayload_faceRegistration(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegisterFacePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterFacePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RegisterPersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

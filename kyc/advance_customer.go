@@ -133,7 +133,7 @@ func (s *Service) settleRegistration(ctx context.Context, r *customerRegistratio
 			}
 			return err
 		}
-		if err := takeBackCustomer(ctx, tx, c, r.key); err != nil {
+		if err := takeBackCustomer(ctx, tx, c, r.key, now); err != nil {
 			return err
 		}
 		return finishJob(ctx, tx, r.job)
@@ -191,11 +191,14 @@ func acceptCustomer(ctx context.Context, tx Tx, c *Customer, v CustomerVerdict, 
 	c.Apply(v, now)
 	c.Submission, c.Steps.Unclaimed, c.Steps.GaveUp = SubmissionAccepted, unclaimed, false
 	c.Version, c.UpdatedAt = 1, now
+	if err := audit(ctx, tx, now, c.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+		return err
+	}
 	return tx.UpdateCustomer(ctx, c)
 }
 
 // takeBackCustomer removes a registration that was never accepted, so that nothing of it is left but the ledger of calls.
-func takeBackCustomer(ctx context.Context, tx Tx, c *Customer, key string) error {
+func takeBackCustomer(ctx context.Context, tx Tx, c *Customer, key string, now time.Time) error {
 	if err := tx.DeleteCustomer(ctx, c.PartnerID, c.ID); err != nil {
 		return err
 	}
@@ -204,8 +207,16 @@ func takeBackCustomer(ctx context.Context, tx Tx, c *Customer, key string) error
 			return err
 		}
 	}
+	events := []AuditEvent{c.event(AuditDelete, fieldCustomerUser, fieldCustomerStatus)}
 	p, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
-	if err != nil || p == nil || p.Version > 0 {
+	if err != nil {
+		return err
+	}
+	made := p != nil && p.Version == 0
+	if made {
+		events = append(events, AuditEvent{Partner: p.PartnerID, Person: p.ID, Action: AuditDelete, Fields: changedFields(new(Profile), &p.Profile)})
+	}
+	if err := audit(ctx, tx, now, events...); err != nil || !made {
 		return err
 	}
 	return tx.DeletePerson(ctx, c.PartnerID, c.PersonID)
@@ -437,6 +448,9 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 			if err := tx.UpdateCustomer(ctx, current); err != nil {
 				return err
 			}
+			if err := audit(ctx, tx, now, current.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+				return err
+			}
 		}
 		failures := 0
 		switch current.step() {
@@ -506,7 +520,7 @@ func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, pro
 			return customerEvent{customer: current}, 0, nil
 		case provider.FindCustomer == nil, KindOf(err) == NotFound && now.Sub(current.UpdatedAt) > ambiguousCustomerFor:
 			s.Logger.Warn("a registration with an unknown end was not found; its caller has to register again", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
-			return customerEvent{unavailable: err}, 0, takeBackCustomer(ctx, tx, current, "")
+			return customerEvent{unavailable: err}, 0, takeBackCustomer(ctx, tx, current, "", now)
 		}
 		current.Submission = SubmissionAmbiguous
 		return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), tx.UpdateCustomer(ctx, current)

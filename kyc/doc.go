@@ -6,7 +6,8 @@
 //	worker   ──┼──> Service (the verbs) ──┤
 //	poller   ──┘                          └──> Provider  (package providers: the guard around an upstream)
 //
-// One verb, one file: register_person.go, advance_analysis.go, receive_callback.go, persons.go (reads).
+// One verb, one file: register_person.go, advance_analysis.go, register_face.go, receive_callback.go,
+// persons.go and faces.go (reads).
 //
 // # Person and analysis
 //
@@ -29,6 +30,12 @@
 //
 // What we know about the provider having it is Submission; see there. Its rule is that a call is recorded
 // before its first byte leaves, and one whose end we did not see is looked up, never blindly repeated.
+//
+// # Face
+//
+// A FaceRegistration is one face at QI Tech, of a person or standing alone until its document gets one. It is
+// SENT while the call is under way, AMBIGUOUS when no answer came, REGISTERED when it is known to be there, and
+// leaves no row when it is not; see RegisterFace. Pictures ([Image]) are read within bounds and kept nowhere.
 //
 // # How an analysis goes on by itself
 //

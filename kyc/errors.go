@@ -102,6 +102,7 @@ const (
 	CodeDuplicateEmail        UserErrorCode = "DUPLICATE_EMAIL"
 	CodePasswordMismatch      UserErrorCode = "PASSWORD_MISMATCH"
 	CodeCategoryParameter     UserErrorCode = "CATEGORY_PARAMETER"
+	CodeImageRejected         UserErrorCode = "IMAGE_REJECTED"
 	CodeProviderRejected      UserErrorCode = "PROVIDER_REJECTED"
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"

@@ -17,6 +17,8 @@ type (
 	AnalysisID string
 	// CustomerID names one customer at a provider (cus_…).
 	CustomerID string
+	// FaceID names one face registration of one partner (fac_…).
+	FaceID string
 	// JobID names a row of the jobs table (job_…).
 	JobID string
 )
@@ -27,6 +29,7 @@ const (
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
 	customerPrefix     = "cus_"
+	facePrefix         = "fac_"
 	jobPrefix          = "job_"
 )
 
@@ -56,6 +59,9 @@ func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
 
 // NewCustomerID makes a fresh id.
 func NewCustomerID() CustomerID { return CustomerID(newID(customerPrefix)) }
+
+// NewFaceID makes a fresh id.
+func NewFaceID() FaceID { return FaceID(newID(facePrefix)) }
 
 // NewJobID makes a fresh id.
 func NewJobID() JobID { return JobID(newID(jobPrefix)) }

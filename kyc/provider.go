@@ -32,6 +32,17 @@ type Provider struct {
 	// FetchPersonAnalysis reads an analysis by the id we chose; NotFound when the upstream has none.
 	FetchPersonAnalysis Op[AnalysisID, Verdict]
 
+	// RegisterFace registers one more face under a document. No upstream refuses a repeat, so it MUST be called
+	// once for each recorded attempt and an ambiguous one looked up with FetchFaceByDocument. A refusal of the
+	// picture is Rejected with the Code image_quality or image_quality.<the upstream's word>.
+	RegisterFace Op[FaceRequest, FaceReference]
+	// FetchFace reads a registration by the upstream's key; NotFound when there is none.
+	FetchFace Op[string, FaceReference]
+	// FetchFaceByDocument gives the newest registration of a document; NotFound when there is none.
+	FetchFaceByDocument Op[DocumentNumber, FaceReference]
+	// FaceImages is what RegisterFace takes of a picture.
+	FaceImages ImageLimits
+
 	// FetchCategoryHierarchy reads the categories of customers that a tenant offers.
 	FetchCategoryHierarchy Op[Tenant, CategoryHierarchy]
 	// RegisterCustomer makes a customer. The upstream MUST refuse a second one with the same e-mail address in a tenant
@@ -60,6 +71,20 @@ type PersonAnalysisRequest struct {
 	PersonID     PersonID // stays the same over several analyses of one person
 	RegisteredAt time.Time
 	Profile      Profile
+}
+
+// FaceRequest is one face to register: exactly one of ImageKey, a picture the upstream has already, and Image.
+type FaceRequest struct {
+	Document DocumentNumber // eleven digits
+	ImageKey *UUID
+	Image    *Image
+}
+
+// FaceReference is what an upstream knows a registered face by.
+type FaceReference struct {
+	Key string // the upstream's registration key: a UUID, or code-like
+	// Document is whose face it is, where the upstream says so; QI Tech's current API does not.
+	Document DocumentNumber
 }
 
 // Callback is a verified webhook.

@@ -80,7 +80,7 @@ func (in RegisterCustomerInput) normalize(now time.Time) (r CustomerRegistration
 	case !strongPassword(in.Password.Reveal()):
 		c.invalid("must have 12 to 128 characters with an upper-case and a lower-case letter, a digit and a symbol", "password")
 	}
-	if in.MatchingPassword != in.Password {
+	if in.MatchingPassword.Reveal() != in.Password.Reveal() {
 		c.add(CodePasswordMismatch, "must equal password", "matchingPassword")
 	}
 	r.Password = in.Password
@@ -508,6 +508,13 @@ func (r *customerRegistration) insert(ctx context.Context, tx Tx, lease time.Dur
 	if err := tx.InsertCustomer(ctx, r.customer); err != nil {
 		return nil, err
 	}
+	events := []AuditEvent{r.customer.event(AuditCreate, fieldCustomerUser, fieldCustomerStatus)}
+	if r.personID == nil {
+		events = append(events, AuditEvent{Partner: p.PartnerID, Person: p.ID, Action: AuditCreate, Fields: changedFields(new(Profile), &p.Profile)})
+	}
+	if err := audit(ctx, tx, r.now, events...); err != nil {
+		return nil, err
+	}
 	return nil, r.record(ctx, tx, lease)
 }
 
@@ -570,6 +577,9 @@ func (s *Service) resumeCustomer(ctx context.Context, r *customerRegistration, d
 		c.Category, c.User, c.Request = &r.request.Category, &CustomerUser{Username: r.request.Email, Roles: r.request.Roles}, r.document
 		c.Submission, c.UpdatedAt = SubmissionSent, r.now
 		if err := tx.UpdateCustomer(ctx, c); err != nil {
+			return err
+		}
+		if err := audit(ctx, tx, r.now, c.event(AuditUpdate, fieldCustomerUser)); err != nil {
 			return err
 		}
 		if err := tx.DeleteJob(ctx, string(c.ID)); err != nil {

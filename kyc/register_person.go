@@ -67,13 +67,7 @@ func (in RegisterPersonInput) normalize(now time.Time, checkDigits bool) (profil
 		externalID = *id
 	}
 	profile.Name = NewName(c.text(in.Name.Reveal(), 1, 200, "name"))
-	if document, ok := ParseCPF(in.DocumentNumber.Reveal(), checkDigits); ok {
-		profile.DocumentNumber = document
-	} else if in.DocumentNumber.Empty() {
-		c.required("must be a CPF", "documentNumber")
-	} else {
-		c.invalid("must be a CPF: eleven digits with right check digits", "documentNumber")
-	}
+	profile.DocumentNumber = c.cpf(in.DocumentNumber, checkDigits, "documentNumber")
 	profile.Birthdate = c.birthdate(in.Birthdate, now, "birthdate")
 	if c.listSize(len(in.Emails), "emails") {
 		for i, e := range in.Emails {
@@ -145,7 +139,7 @@ type registration struct {
 // person that exists and makes none that anybody sees, so a provider that refuses the data while the caller
 // still waits leaves nothing (dossier C31), whatever else happens to the same person meanwhile.
 func (s *Service) RegisterPerson(ctx context.Context, in RegisterPersonInput, received JSON) (*RegisterPersonPayload, error) {
-	deadline := s.Clock.Now().Add(s.AnswerWithin)
+	deadline := s.answerBy(ctx)
 	partner, ok := s.partners[CallerFrom(ctx).Partner]
 	if !ok {
 		return nil, E(Forbidden, "kyc.register_person", nil)
@@ -236,8 +230,13 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 		r.person = &Person{ID: NewPersonID(), PartnerID: partner, Profile: r.profile, SourceKyc: r.partner.SourceKyc, Kyc: KycReview{Status: KycPending}, CreatedAt: r.now, UpdatedAt: r.now}
 	}
 	openco := r.partner.SourceKyc != SourceQitech
+	// What is not accepted yet has changed nothing of the person.
+	event := AuditEvent{Partner: partner, Person: r.person.ID, Action: AuditCreate, Fields: []string{fieldPayload}}
+	if mapIt {
+		event.Fields = append(event.Fields, fieldExternalIDs)
+	}
 	if openco {
-		r.count(r.person, nil, r.now)
+		event.settle(r.person, func() { r.count(r.person, nil, r.now) })
 	}
 	switch {
 	case existing == nil:
@@ -248,6 +247,11 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
+	if r.outcome == OutcomeCreated { // of openco only, so far
+		if _, err := tx.LinkFaces(ctx, partner, r.person.ID, r.profile.DocumentNumber); err != nil {
+			return nil, err
+		}
+	}
 	if mapIt {
 		// The id is taken from here on, also while the registration is not accepted: of two that bring one new id
 		// with different documents, the second must not reach the provider (dossier C23).
@@ -256,6 +260,12 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 		}
 	}
 	r.id = NewRegistrationID()
+	if !openco {
+		event.Object = string(r.id)
+	}
+	if err := audit(ctx, tx, r.now, event); err != nil {
+		return nil, err
+	}
 	if err := tx.InsertRegistration(ctx, &Registration{
 		ID: r.id, PartnerID: partner, PersonID: r.person.ID, ExternalID: nonEmpty(r.externalID), Payload: r.payload, Profile: r.profile, ReceivedAt: r.now,
 		Outcome: r.outcome,
@@ -359,20 +369,40 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 		p.Kyc = a.review(p.Kyc.Analyses)
 		p.Version++
 		p.UpdatedAt = now
+		event := AuditEvent{Partner: r.partner.ID, Person: p.ID, Object: string(a.ID), Action: AuditUpdate, Fields: []string{fieldKyc}}
+		if err := audit(ctx, tx, now, event); err != nil {
+			return err
+		}
 		return tx.UpdatePerson(ctx, p)
 	}
 	late := a.ID < p.LatestAnalysis
-	r.count(p, a, now)
+	event := AuditEvent{Partner: r.partner.ID, Person: p.ID, Fields: []string{fieldKyc}}
+	before := event.settle(p, func() { r.count(p, a, now) })
 	if err := tx.AcceptRegistration(ctx, r.partner.ID, p.ID, r.id, r.outcome); err != nil {
 		return err
 	}
-	if late {
-		// What was received later overrides, whatever was accepted first.
-		profiles, err := tx.AcceptedProfiles(ctx, r.partner.ID, p.ID, "")
-		if err != nil {
+	if r.outcome == OutcomeCreated {
+		// Not before: a person that is not accepted may go again, and their faces stay.
+		if _, err := tx.LinkFaces(ctx, r.partner.ID, p.ID, p.DocumentNumber); err != nil {
 			return err
 		}
-		p.Profile = fold(profiles)
+	}
+	if late {
+		// What was received later overrides, whatever was accepted first. Reading all of it again is the exception:
+		// two hundred registrations of one person at once would read twenty thousand, in the only writer there is.
+		profile, certain := before.over(r.profile)
+		if !certain {
+			profiles, err := tx.AcceptedProfiles(ctx, r.partner.ID, p.ID, "")
+			if err != nil {
+				return err
+			}
+			profile = fold(profiles)
+		}
+		p.Profile = profile
+		event.Fields = append(changedFields(&before, &p.Profile), fieldKyc)
+	}
+	if err := audit(ctx, tx, now, event); err != nil {
+		return err
 	}
 	return tx.UpdatePerson(ctx, p)
 }
@@ -530,7 +560,7 @@ func providerRefusal(provider string, refusal *Error) UserError {
 
 // takeBack removes a registration that was never accepted, so that nothing of it is left: no mapping that no
 // other registration brought too, no person without any registration. The ledger of calls stays.
-func (r *registration) takeBack(ctx context.Context, tx Tx) error {
+func (r *registration) takeBack(ctx context.Context, tx Tx, now time.Time) error {
 	partner, person := r.partner.ID, r.person.ID
 	if err := tx.DeleteAnalysis(ctx, r.analysis.ID); err != nil {
 		return err
@@ -539,9 +569,17 @@ func (r *registration) takeBack(ctx context.Context, tx Tx) error {
 		return err
 	}
 	left, withID, err := tx.RegistrationsLeft(ctx, partner, person, nonEmpty(r.externalID))
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	event := AuditEvent{Partner: partner, Person: person, Object: string(r.id), Action: AuditDelete, Fields: []string{fieldPayload}}
+	if !withID && r.externalID != "" {
+		event.Fields = append(event.Fields, fieldExternalIDs)
+	}
+	if err := audit(ctx, tx, now, event); err != nil {
+		return err
+	}
+	switch {
 	case !left:
 		return tx.DeletePerson(ctx, partner, person)
 	case !withID && r.externalID != "":

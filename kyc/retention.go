@@ -9,7 +9,7 @@ import (
 type Retention struct {
 	// HoldPersons keeps a person from being erased until so long after their last change, where a law demands it.
 	HoldPersons time.Duration
-	// Persons are erased so long after their last change.
+	// Persons are erased so long after their last change; so are faces of documents that no person has.
 	Persons time.Duration
 	// Registrations, the snapshots, are removed so long after they were received; the newest of a person stays.
 	Registrations time.Duration
@@ -34,6 +34,7 @@ const (
 	OldCallbacks       OldKind = "callbacks"
 	OldCalls           OldKind = "calls"
 	OldIdempotencyKeys OldKind = "idempotency_keys"
+	OldFaces           OldKind = "faces" // that stand alone; the others go with their person
 )
 
 const (
@@ -68,6 +69,7 @@ func (s *Service) enforceRetention(ctx context.Context, job *Job) error {
 		run func(context.Context, time.Time) (more bool, err error)
 	}{
 		{s.Retention.Persons, s.eraseOldPersons},
+		{s.Retention.Persons, s.eraseOldFaces},
 		{s.Retention.Registrations, s.removeOldRegistrations},
 		{s.Retention.Callbacks, s.deleteOld(OldCallbacks)},
 		{s.Retention.Calls, s.deleteOld(OldCalls)},
@@ -108,6 +110,20 @@ func (s *Service) deleteOld(what OldKind) func(context.Context, time.Time) (bool
 	}
 }
 
+// eraseOldFaces destroys faces together with their keys, as an erasure does.
+func (s *Service) eraseOldFaces(ctx context.Context, before time.Time) (more bool, err error) {
+	n := 0
+	err = s.Store.Write(ctx, func(tx Tx) (err error) {
+		n, err = tx.DeleteOld(ctx, OldFaces, before)
+		return err
+	})
+	if err != nil || n == 0 {
+		return false, err
+	}
+	s.Logger.Info("retention erased faces that nobody was registered for", "rows", n)
+	return false, s.Store.Scrub(ctx)
+}
+
 func (s *Service) eraseOldPersons(ctx context.Context, before time.Time) (more bool, err error) {
 	old, err := s.Store.OldPersons(ctx, before, retentionBatch)
 	if err != nil {
@@ -119,6 +135,9 @@ func (s *Service) eraseOldPersons(ctx context.Context, before time.Time) (more b
 			p, err := tx.PersonByID(ctx, row.PartnerID, row.PersonID)
 			if err != nil || p == nil || !p.UpdatedAt.Before(before) {
 				return err // something happened to them meanwhile
+			}
+			if err := s.audit(ctx, tx, AuditEvent{Partner: row.PartnerID, Person: row.PersonID, Action: AuditErase, Fields: AuditFields()}); err != nil {
+				return err
 			}
 			erasure, err = tx.ErasePerson(ctx, row.PartnerID, row.PersonID, ErasureRetention, s.now())
 			return err
@@ -155,6 +174,9 @@ func (s *Service) removeOldRegistrations(ctx context.Context, before time.Time) 
 			}
 			next.Profile = r.Profile.asked(next.Profile)
 			if err := tx.ReplaceProfile(ctx, next); err != nil {
+				return err
+			}
+			if err := s.audit(ctx, tx, AuditEvent{Partner: row.PartnerID, Person: row.PersonID, Object: string(r.ID), Action: AuditDelete, Fields: []string{fieldPayload}}); err != nil {
 				return err
 			}
 			return tx.DeleteRegistration(ctx, row.PartnerID, row.PersonID, r.ID)

@@ -37,6 +37,8 @@ type Config struct {
 	AnswerWithin time.Duration
 	// SkipCheckDigits takes CPFs with wrong check digits. QI Tech's own examples have them (dossier A.3).
 	SkipCheckDigits bool
+	// Guesses is how many documents of nobody a principal may look up in a minute. Zero is [DefaultGuesses].
+	Guesses int
 
 	// Erasures is the list of erased persons that lies outside of the database. Required.
 	Erasures  ErasureLog
@@ -57,6 +59,9 @@ type Service struct {
 	partners  map[PartnerID]Partner
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
+	guesses   *guesses
+
+	faceLocks locks // by document
 
 	customerWaiters waiters[customerEvent] // for customers, by their ids
 	hierarchies     hierarchies
@@ -84,6 +89,10 @@ func New(c Config) *Service {
 		c.Health = func() []ProviderHealth { return nil }
 	}
 	s := &Service{Config: c, partners: make(map[PartnerID]Partner), providers: make(map[string]Provider)}
+	if c.Guesses <= 0 {
+		c.Guesses = DefaultGuesses
+	}
+	s.guesses = newGuesses(c.Guesses, c.Clock)
 	for _, p := range c.Partners {
 		s.partners[p.ID] = p
 	}
@@ -120,6 +129,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobFace:
+		return s.advanceFace(ctx, job)
 	case JobRetention:
 		return s.enforceRetention(ctx, job)
 	case JobCustomer:

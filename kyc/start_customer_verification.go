@@ -95,6 +95,9 @@ func (s *Service) planCustomer(ctx context.Context, id CustomerID, op string, pl
 		if err := tx.UpdateCustomer(ctx, c); err != nil {
 			return err
 		}
+		if err := s.audit(ctx, tx, c.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+			return err
+		}
 		mine := &Job{
 			ID: NewJobID(), Kind: JobCustomer, PartnerID: c.PartnerID, Subject: string(c.ID),
 			RunAt: now.Add(s.Lease()), Leased: true, Attempt: 1, CreatedAt: now,

@@ -36,6 +36,8 @@ type Store interface {
 // and may be taken back. Lists and counts leave such persons out, and registrations without an outcome;
 // single look-ups give them, and the Service hides them.
 type Reader interface {
+	ExportReader
+
 	PersonByID(ctx context.Context, partner PartnerID, id PersonID) (*Person, error)
 	PersonByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*Person, error)
 	PersonByExternalID(ctx context.Context, partner PartnerID, externalID string) (*Person, error)
@@ -60,6 +62,18 @@ type Reader interface {
 	// before ("" = all).
 	AcceptedProfiles(ctx context.Context, partner PartnerID, person PersonID, before RegistrationID) ([]Profile, error)
 
+	// FaceByID gives a face in any state; FaceByKey one by the provider's key.
+	FaceByID(ctx context.Context, partner PartnerID, id FaceID) (*FaceRegistration, error)
+	FaceByKey(ctx context.Context, partner PartnerID, provider, key string) (*FaceRegistration, error)
+	// FaceByDocument gives the newest registered face of a document.
+	FaceByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*FaceRegistration, error)
+	// OpenFaces gives those of a document that are not known to be registered, oldest first.
+	OpenFaces(ctx context.Context, partner PartnerID, document DocumentNumber) ([]*FaceRegistration, error)
+	// FacesOf gives the newest registered faces of many persons at once, at most that many each, oldest first.
+	FacesOf(ctx context.Context, partner PartnerID, persons []PersonID, most int) (map[PersonID][]*FaceRegistration, error)
+	// FaceKeyKnown tells whether any partner has a face of this key, and nothing of whose it is.
+	FaceKeyKnown(ctx context.Context, provider, key string) (bool, error)
+
 	Customer(ctx context.Context, partner PartnerID, id CustomerID) (*Customer, error)
 	// CustomerByEmail and CustomerByPhone look at Customer.Unique; the address is compared without case.
 	CustomerByEmail(ctx context.Context, partner PartnerID, provider string, email EmailAddress) (*Customer, error)
@@ -70,6 +84,11 @@ type Reader interface {
 	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
 	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
 	Erasures(ctx context.Context) ([]*Erasure, error)
+
+	// AuditRecords gives one page of the audit log for each of many persons at once, newest first, with up to
+	// Page.First+1 records a person. Page.After is the number of a record.
+	AuditRecords(ctx context.Context, partner PartnerID, persons []PersonID, page Page) (map[PersonID][]*AuditRecord, error)
+	CountAuditRecords(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]int, error)
 
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
@@ -123,6 +142,14 @@ type Tx interface {
 	UpdateAnalysis(ctx context.Context, a *Analysis) error
 	DeleteAnalysis(ctx context.Context, id AnalysisID) error
 
+	// InsertFace fails with Conflict when the partner has the provider's key already.
+	InsertFace(ctx context.Context, f *FaceRegistration) error
+	// UpdateFace overwrites state, registration key and time.
+	UpdateFace(ctx context.Context, f *FaceRegistration) error
+	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
+	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
+	LinkFaces(ctx context.Context, partner PartnerID, person PersonID, document DocumentNumber) (int, error)
+
 	// InsertCustomer fails with Conflict when another customer of the partner at the provider has one of Unique.
 	InsertCustomer(ctx context.Context, c *Customer) error
 	// UpdateCustomer overwrites everything but ids, provider, person and creation time. It fails with Conflict as
@@ -147,6 +174,10 @@ type Tx interface {
 
 	// DeleteOld deletes what is older, of all partners, and tells how much that was.
 	DeleteOld(ctx context.Context, what OldKind, before time.Time) (int, error)
+
+	// Audit adds records to the audit log, in this transaction: they are durable with the rest of it or not at all.
+	// It is the last thing the transaction does, so the transaction itself does not see them.
+	Audit(ctx context.Context, records ...*AuditRecord) error
 
 	JobQueue
 }
@@ -195,6 +226,8 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobFace looks up one face registration whose call ended without an answer.
+	JobFace JobKind = "face_registration"
 	// JobCustomer brings a FinHub customer on: look-up, verification, consents, activation.
 	JobCustomer JobKind = "customer"
 	// JobRetention removes what is too old. There is one.
@@ -202,7 +235,7 @@ const (
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobCustomer, JobRetention} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobFace, JobCustomer, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {

@@ -42,13 +42,13 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, ok := set.Provider("qitech")
-	if !ok || p.AnalyzePerson == nil || p.FetchPersonAnalysis == nil || p.ParseCallback == nil || p.DisplayName != "QI Tech" {
+	if !ok || p.AnalyzePerson == nil || p.FetchPersonAnalysis == nil || p.RegisterFace == nil || p.FetchFace == nil || p.FetchFaceByDocument == nil || p.FaceImages.MaxBytes != 3_000_000 || p.ParseCallback == nil || p.DisplayName != "QI Tech" {
 		t.Errorf("%+v", p)
 	}
 	if _, ok := set.Provider("unico"); ok {
 		t.Error("unico is not configured")
 	}
-	if h := set.Health(); len(h) != 1 || len(h[0].Operations) != 2 || h[0].Operations[0].Breaker != kyc.BreakerClosed {
+	if h := set.Health(); len(h) != 1 || len(h[0].Operations) != 5 || h[0].Operations[0].Breaker != kyc.BreakerClosed {
 		t.Errorf("%+v", h)
 	}
 	if set.guards[0].limits.MaxConcurrent != 64 {

@@ -77,6 +77,9 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	}
 	p.AnalyzePerson = guarded(g, "analyze_person", p.AnalyzePerson)
 	p.FetchPersonAnalysis = guarded(g, "fetch_person_analysis", p.FetchPersonAnalysis)
+	p.RegisterFace = guarded(g, "register_face", p.RegisterFace)
+	p.FetchFace = guarded(g, "fetch_face", p.FetchFace)
+	p.FetchFaceByDocument = guarded(g, "fetch_face_by_document", p.FetchFaceByDocument)
 	p.FetchCategoryHierarchy = guarded(g, "fetch_category_hierarchy", p.FetchCategoryHierarchy)
 	p.RegisterCustomer = guarded(g, "register_customer", p.RegisterCustomer)
 	p.FindCustomer = guarded(g, "find_customer", p.FindCustomer)

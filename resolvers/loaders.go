@@ -14,20 +14,26 @@ type loaders struct {
 	externalIDs        *batch[[]*kyc.ExternalID]
 	countRegistrations *batch[int]
 	customers          *batch[[]*kyc.Customer]
+	faces              *batch[[]*kyc.FaceRegistration]
+	countAudit         *batch[int]
 
 	mu            sync.Mutex
 	persons       []kyc.PersonID
+	seen          map[kyc.PersonID]*kyc.Person
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
+	audit         map[kyc.Page]*batch[*kyc.AuditConnection]
 	service       *kyc.Service
 }
 
 type loadersKey struct{}
 
 func newLoaders(s *kyc.Service) *loaders {
-	l := &loaders{service: s, registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
+	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection]), audit: make(map[kyc.Page]*batch[*kyc.AuditConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
 	l.customers = &batch[[]*kyc.Customer]{loaders: l, fetch: s.CustomersOf}
+	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
+	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}
 	return l
 }
 
@@ -41,8 +47,25 @@ func know(ctx context.Context, persons ...*kyc.Person) {
 	for _, p := range persons {
 		if p != nil {
 			l.persons = append(l.persons, p.ID)
+			l.seen[p.ID] = p
 		}
 	}
+}
+
+// personOf gives the person something belongs to, "" for nobody. Most are on the way to the answer already: faces are asked for
+// below their person.
+func (l *loaders) personOf(ctx context.Context, id kyc.PersonID) (*kyc.Person, error) {
+	if id == "" {
+		return nil, nil
+	}
+	l.mu.Lock()
+	p := l.seen[id]
+	l.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	p, err := l.service.Person(ctx, id)
+	return known(ctx, p, err)
 }
 
 func (l *loaders) known() []kyc.PersonID {
@@ -60,6 +83,19 @@ func (l *loaders) registrationsOf(page kyc.Page) *batch[*kyc.RegistrationConnect
 			return l.service.Registrations(ctx, ids, page)
 		}}
 		l.registrations[page] = b
+	}
+	return b
+}
+
+func (l *loaders) auditOf(page kyc.Page) *batch[*kyc.AuditConnection] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, ok := l.audit[page]
+	if !ok {
+		b = &batch[*kyc.AuditConnection]{loaders: l, fetch: func(ctx context.Context, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.AuditConnection, error) {
+			return l.service.AuditRecords(ctx, ids, page)
+		}}
+		l.audit[page] = b
 	}
 	return b
 }

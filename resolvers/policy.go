@@ -83,6 +83,12 @@ func (r rule) allows(c kyc.Caller) bool {
 	return r.anyone || r.any&c.Scopes != 0
 }
 
+// Allows reports whether a token may select one field of the schema.
+func (p *Policy) Allows(c kyc.Caller, f *ast.FieldDefinition) bool {
+	r, ok := p.fields[f]
+	return ok && r.allows(c)
+}
+
 // Authorize refuses an operation that selects any field its token may not. The answer names the field,
 // which is in the schema, and not the scopes the token has.
 func (p *Policy) Authorize(c kyc.Caller, op *ast.OperationDefinition) *gqlerror.Error {

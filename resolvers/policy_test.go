@@ -69,6 +69,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"PHONE": reflect.TypeFor[kyc.PhoneNumber](), "DATE": reflect.TypeFor[kyc.Date](), "ADDRESS": reflect.TypeFor[kyc.PersonalText](),
 		"INCOME": reflect.TypeFor[kyc.Cents](), "TEXT": reflect.TypeFor[kyc.PersonalText](), "PAYLOAD": reflect.TypeFor[kyc.JSON](),
 		"SECRET":   reflect.TypeFor[kyc.Password](),
+		"CAPTURE":  reflect.TypeFor[kyc.Base64](),
 		"UNMASKED": nil, // shown to every reader, so a type that does not print would only be in the way
 	}
 	personal := make(map[reflect.Type]bool)
@@ -81,6 +82,8 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"CustomerUser": reflect.TypeFor[kyc.CustomerUser](), "RegisterCustomerInput": reflect.TypeFor[kyc.RegisterCustomerInput](),
 		"CustomerAddressInput": reflect.TypeFor[kyc.CustomerAddressInput](), "ActivateCustomerInput": reflect.TypeFor[kyc.ActivateCustomerInput](),
+		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
+		"PersonExport": reflect.TypeFor[kyc.PersonExport](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -174,10 +177,6 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
-	var reasons []string
-	for _, r := range kyc.ErasureReasons() {
-		reasons = append(reasons, string(r))
-	}
 	domain := map[string][]string{
 		"CustomerStatus": {string(kyc.CustomerPending), string(kyc.CustomerInProgress), string(kyc.CustomerActionRequired), string(kyc.CustomerPendingActivation),
 			string(kyc.CustomerActive), string(kyc.CustomerRejected), string(kyc.CustomerFailed)},
@@ -196,13 +195,15 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"KycStatus":             {string(kyc.KycNotRequired), string(kyc.KycPending), string(kyc.KycInReview), string(kyc.KycApproved), string(kyc.KycRejected)},
 		"DecidedBy":             {string(kyc.DecidedAutomatic), string(kyc.DecidedManual)},
 		"RegistrationOutcome":   {string(kyc.OutcomeCreated), string(kyc.OutcomeUpdated)},
+		"FaceImageSource":       {string(kyc.FaceFromImageKey), string(kyc.FaceFromImage), string(kyc.FaceFromElsewhere)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
-		"ErasureReason":         reasons,
+		"ErasureReason":         words(kyc.ErasureReasons()),
+		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeDuplicateEmail), string(kyc.CodePasswordMismatch), string(kyc.CodeCategoryParameter),
-			string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict),
+			string(kyc.CodeImageRejected), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict),
 			string(kyc.CodeConsentRequired)},
 		"ConsentType": {string(kyc.ConsentTerms), string(kyc.ConsentPrivacy), string(kyc.ConsentDataProcessing)},
 	}
@@ -222,6 +223,13 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	if len(scopeWords) != len(kyc.Scopes()) || len(graph.AllTokenScope) != len(kyc.Scopes())+1 {
 		t.Error("TokenScope and kyc.Scopes differ")
 	}
+}
+
+func words[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
 }
 
 func graphEnums(t *testing.T) map[string][]string {

@@ -21,16 +21,31 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
 }
 
-// schema gives every operation its own loaders, so that nothing is shared between two callers.
+// schema gives every operation its own loaders, so that nothing is shared between two callers, and the time by which
+// its mutations have to be answered.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
 }
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
-	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	l, d := newLoaders(s.service), new(disclosures)
+	answerBy := s.service.Clock.Now().Add(s.service.AnswerWithin)
+	with := func(ctx context.Context) context.Context {
+		ctx = kyc.WithAnswerBy(kyc.WithDisclosures(ctx, d.tell), answerBy)
+		return context.WithValue(ctx, loadersKey{}, l)
+	}
+	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription resolves with this context
 	return func(ctx context.Context) *graphql.Response {
-		return run(context.WithValue(ctx, loadersKey{}, l))
+		answer := run(with(ctx))
+		if read := d.take(); answer != nil && len(read) > 0 {
+			// The answer is there and has not left: what it shows of whom is durable first.
+			if err := s.service.Disclosed(ctx, read); err != nil {
+				graphql.AddError(ctx, err)
+				return &graphql.Response{Errors: answer.Errors}
+			}
+		}
+		return answer
 	}
 }
 

@@ -12,10 +12,20 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
+// TotalCount is the resolver for the totalCount field.
+func (r *auditConnectionResolver) TotalCount(ctx context.Context, obj *kyc.AuditConnection) (int, error) {
+	return loadersFrom(ctx).countAudit.load(ctx, obj.PersonID)
+}
+
 // Person is the resolver for the person field.
 func (r *customerResolver) Person(ctx context.Context, obj *kyc.Customer) (*kyc.Person, error) {
 	p, err := r.service.Person(ctx, obj.PersonID)
 	return known(ctx, p, err)
+}
+
+// Person is the resolver for the person field.
+func (r *faceRegistrationResolver) Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error) {
+	return loadersFrom(ctx).personOf(ctx, obj.PersonID)
 }
 
 // RegisterPerson is the resolver for the registerPerson field.
@@ -25,6 +35,11 @@ func (r *mutationResolver) RegisterPerson(ctx context.Context, input kyc.Registe
 		return nil, err
 	}
 	return r.service.RegisterPerson(ctx, input, payload)
+}
+
+// RegisterFace is the resolver for the registerFace field.
+func (r *mutationResolver) RegisterFace(ctx context.Context, input kyc.RegisterFaceInput) (*kyc.RegisterFacePayload, error) {
+	return r.service.RegisterFace(ctx, input)
 }
 
 // RegisterCustomer is the resolver for the registerCustomer field.
@@ -52,6 +67,11 @@ func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePerso
 	return r.service.ErasePerson(ctx, input)
 }
 
+// ExportPerson is the resolver for the exportPerson field.
+func (r *mutationResolver) ExportPerson(ctx context.Context, personID string) (*kyc.ExportPersonPayload, error) {
+	return r.service.ExportPerson(ctx, kyc.PersonID(personID))
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)
@@ -64,6 +84,20 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 		return nil, err
 	}
 	return loadersFrom(ctx).registrationsOf(page).load(ctx, obj.ID)
+}
+
+// FaceRegistrations is the resolver for the faceRegistrations field.
+func (r *personResolver) FaceRegistrations(ctx context.Context, obj *kyc.Person) ([]*kyc.FaceRegistration, error) {
+	return loadersFrom(ctx).faces.load(ctx, obj.ID)
+}
+
+// Audit is the resolver for the audit field.
+func (r *personResolver) Audit(ctx context.Context, obj *kyc.Person, first *int, after *string) (*kyc.AuditConnection, error) {
+	page, err := kyc.AuditPage(first, after)
+	if err != nil {
+		return nil, err
+	}
+	return loadersFrom(ctx).auditOf(page).load(ctx, obj.ID)
 }
 
 // Customers is the resolver for the customers field.
@@ -108,6 +142,16 @@ func (r *queryResolver) Persons(ctx context.Context, first *int, after *string, 
 	return page, err
 }
 
+// FaceRegistration is the resolver for the faceRegistration field.
+func (r *queryResolver) FaceRegistration(ctx context.Context, registrationKey string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistration(ctx, registrationKey)
+}
+
+// FaceRegistrationByDocument is the resolver for the faceRegistrationByDocument field.
+func (r *queryResolver) FaceRegistrationByDocument(ctx context.Context, documentNumber string) (*kyc.FaceRegistration, error) {
+	return r.service.FaceRegistrationByDocument(ctx, documentNumber)
+}
+
 // Customer is the resolver for the customer field.
 func (r *queryResolver) Customer(ctx context.Context, id string) (*kyc.Customer, error) {
 	return r.service.Customer(ctx, kyc.CustomerID(id))
@@ -133,8 +177,18 @@ func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *ky
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
 }
 
+// AuditConnection returns graph.AuditConnectionResolver implementation.
+func (r *Resolver) AuditConnection() graph.AuditConnectionResolver {
+	return &auditConnectionResolver{r}
+}
+
 // Customer returns graph.CustomerResolver implementation.
 func (r *Resolver) Customer() graph.CustomerResolver { return &customerResolver{r} }
+
+// FaceRegistration returns graph.FaceRegistrationResolver implementation.
+func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
+	return &faceRegistrationResolver{r}
+}
 
 // Mutation returns graph.MutationResolver implementation.
 func (r *Resolver) Mutation() graph.MutationResolver { return &mutationResolver{r} }
@@ -156,7 +210,9 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 }
 
 type (
+	auditConnectionResolver        struct{ *Resolver }
 	customerResolver               struct{ *Resolver }
+	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }

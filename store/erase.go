@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/kycgate/kycgate/kyc"
@@ -18,6 +19,7 @@ var ofPerson = []struct{ table, where, subject string }{
 	{table: "external_ids", where: `partner_id = ? AND person_id = ?`},
 	{table: "analyses", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "customers", where: `partner_id = ? AND person_id = ?`, subject: "id"},
+	{table: "faces", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "registrations", where: `partner_id = ? AND person_id = ?`},
 	{table: "persons", where: `partner_id = ? AND id = ?`},
 	{table: "data_keys", where: `partner_id = ? AND owner = ?`},
@@ -39,6 +41,9 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 		}
 		providers, err := t.sentTo(q, partner, subjects)
 		if err != nil {
+			return err
+		}
+		if providers, err = t.facesAt(q, partner, id, providers); err != nil {
 			return err
 		}
 		for _, s := range subjects {
@@ -80,6 +85,26 @@ func (t *tx) sentTo(q *session, partner kyc.PartnerID, references []string) ([]*
 		for _, name := range names {
 			providers = addReference(providers, name, reference)
 		}
+	}
+	return providers, nil
+}
+
+// facesAt adds the faces of a person under the keys their provider knows them by, in the place of ours.
+func (t *tx) facesAt(q *session, partner kyc.PartnerID, person kyc.PersonID, providers []*kyc.ProviderErasure) ([]*kyc.ProviderErasure, error) {
+	var faces []struct {
+		ID       string `db:"id"`
+		Provider string `db:"provider"`
+		Key      string `db:"registration_key"`
+	}
+	if err := q.all(untimed, &faces, `SELECT id, provider, registration_key FROM faces
+		WHERE partner_id = ? AND person_id = ? AND registration_key IS NOT NULL ORDER BY id`, partner, person); err != nil {
+		return nil, err
+	}
+	for _, f := range faces {
+		for _, p := range providers {
+			p.References = slices.DeleteFunc(p.References, func(r string) bool { return r == f.ID })
+		}
+		providers = addReference(providers, f.Provider, f.Key)
 	}
 	return providers, nil
 }

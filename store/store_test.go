@@ -372,3 +372,42 @@ func TestBackup(t *testing.T) {
 		t.Error("the person is not in the copy")
 	}
 }
+
+// A face whose call was under way when the process died is AMBIGUOUS, whatever partner it is of; the others stay.
+func TestRecoverFaces(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	states := map[kyc.FaceID]kyc.FaceState{}
+	mustWrite(t, s, func(tx kyc.Tx) error {
+		for i, state := range []kyc.FaceState{kyc.FaceSent, kyc.FaceAmbiguous, kyc.FaceRegistered, kyc.FaceSent} {
+			f := &kyc.FaceRegistration{
+				ID: kyc.NewFaceID(), PartnerID: []kyc.PartnerID{acme, "other"}[i/3], Provider: "qitech", DocumentNumber: newPerson().DocumentNumber,
+				Source: kyc.FaceFromImage, State: state, CreatedAt: epoch, UpdatedAt: epoch,
+			}
+			if state == kyc.FaceRegistered {
+				f.RegistrationKey = "key"
+			}
+			states[f.ID] = state
+			if err := tx.InsertFace(t.Context(), f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if _, ambiguous, err := s.Recover(t.Context(), epoch.Add(time.Hour)); ambiguous != 2 || err != nil {
+		t.Errorf("%d, %v", ambiguous, err)
+	}
+	for id, was := range states {
+		f, err := s.FaceByID(t.Context(), acme, id)
+		if f == nil {
+			f, err = s.FaceByID(t.Context(), "other", id)
+		}
+		want, at := was, epoch
+		if was == kyc.FaceSent {
+			want, at = kyc.FaceAmbiguous, epoch.Add(time.Hour)
+		}
+		if err != nil || f.State != want || !f.UpdatedAt.Equal(at) {
+			t.Errorf("%s became %s, %v", was, f.State, err)
+		}
+	}
+}

@@ -25,6 +25,9 @@ type cli struct {
 	Token    tokenCmd    `cmd:"" help:"Sign a token with the configured local signing key."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database to the schema of this binary; serve and sandbox do it too."`
 	Doctor   doctorCmd   `cmd:"" help:"Check configuration, database, keys, clock and providers, one line a check."`
+	Keys     keysCmd     `cmd:"" help:"Make and rotate the keys that personal data is encrypted with."`
+	Audit    auditCmd    `cmd:"" help:"Look after the audit log."`
+	DataMap  dataMapCmd  `cmd:"" help:"Print which personal data is kept where, under which key, and who receives it."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
 }
 

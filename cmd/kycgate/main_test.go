@@ -7,14 +7,18 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kycgate/kycgate/internal/auth/keys"
 	"github.com/kycgate/kycgate/internal/config"
+	"github.com/kycgate/kycgate/internal/vault"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 )
 
@@ -57,6 +61,9 @@ public_url: https://kyc.example.com
 environment: production
 database:
   url: sqlite://kycgate.db
+keys:
+  file: keyset.json
+  passphrase: correct horse battery staple
 auth:
   issuer: https://issuer.example.com
   audience: kycgate
@@ -71,6 +78,24 @@ partners:
   - {id: acme, source_kyc: qitech}
   - {id: bazaar}
 `
+
+// keyset is a keyset file that the passphrase of production opens. One is enough: its derivation is slow on purpose.
+var keyset = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "kycgate-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "keyset.json")
+	if err := vault.Create(file, vault.Passphrase("correct horse battery staple")); err != nil {
+		panic(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	return data
+})
 
 // configuration writes a configuration and what it refers to, and gives its path.
 func configuration(t *testing.T, text string) string {
@@ -91,6 +116,7 @@ func configuration(t *testing.T, text string) string {
 	for name, data := range map[string][]byte{
 		"kycgate.yaml": []byte(text),
 		"jwks.json":    set,
+		"keyset.json":  keyset(),
 		"signing.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -113,6 +139,7 @@ func TestHelp(t *testing.T) {
 		"token":    {"--config", "--partner", "KYCGATE_PARTNER", "--scope", "KYCGATE_SCOPE", "--person", "KYCGATE_PERSON", "--ttl", "KYCGATE_TTL", "1h", "persons:read"},
 		"migrate":  {"--config"},
 		"doctor":   {"--config"},
+		"keys":     {"init", "rotate", "--passphrase", "--config"},
 		"version":  {},
 	} {
 		if !strings.Contains(all, "\n  "+command+" ") && !strings.Contains(all, "\n  "+command+"\n") {
@@ -125,6 +152,25 @@ func TestHelp(t *testing.T) {
 		for _, want := range append(flags, "Example", "kycgate "+command, "--log-format", "KYCGATE_LOG_FORMAT") {
 			if !strings.Contains(help, want) {
 				t.Errorf("%s --help does not mention %s:\n%s", command, want, help)
+			}
+		}
+	}
+}
+
+// TestKeysHelp: the commands of a command have a --help of their own.
+func TestKeysHelp(t *testing.T) {
+	t.Parallel()
+	for command, flags := range map[string][]string{
+		"init":   {"--out", "KYCGATE_OUT", "--passphrase", "KYCGATE_PASSPHRASE", "--kms-uri", "KYCGATE_KMS_URI", "VAULT_TOKEN", "16 characters", "env:NAME"},
+		"rotate": {"--config", "KYCGATE_CONFIG", "interrupted"},
+	} {
+		code, help, stderr := kycgate(t, "keys", command, "--help")
+		if code != 0 || stderr != "" {
+			t.Errorf("keys %s --help ends with %d and says %q", command, code, stderr)
+		}
+		for _, want := range append(flags, "Example", "kycgate keys "+command, "--log-format") {
+			if !strings.Contains(help, want) {
+				t.Errorf("keys %s --help does not mention %s:\n%s", command, want, help)
 			}
 		}
 	}
@@ -153,6 +199,9 @@ func TestVersion(t *testing.T) {
 func TestConfigurationErrors(t *testing.T) {
 	t.Parallel()
 	for setting, edit := range map[string][2]string{
+		"keys":                            {"keys:\n  file: keyset.json\n  passphrase: correct horse battery staple\n", ""},
+		"keys.file":                       {"keyset.json", "none.json"},
+		"keys.passphrase":                 {"correct horse battery staple", "changeme-changeme"},
 		"environment":                     {"environment: production\n", ""},
 		"public_url":                      {"public_url: https:", "public_url: http:"},
 		"database.url":                    {"  url: sqlite://kycgate.db", "  {}"},
@@ -198,7 +247,7 @@ func TestConfigurationErrors(t *testing.T) {
 // TestSandboxCredentialsInProduction holds the configuration against what the simulator accepts.
 func TestSandboxCredentialsInProduction(t *testing.T) {
 	t.Parallel()
-	for _, credential := range []string{qitechsim.SandboxAPIKey, qitechsim.SandboxWebhookKey, qitechsim.SandboxDisabledAPIKey} {
+	for _, credential := range []string{qitechsim.SandboxAPIKey, qitechsim.SandboxFaceAPIKey, qitechsim.SandboxWebhookKey, qitechsim.SandboxDisabledAPIKey} {
 		for setting, real := range map[string]string{"api_key": "live-key-1", "webhook_secret": "a-long-enough-webhook-key"} {
 			_, err := config.Load(configuration(t, strings.Replace(production, real, credential, 1)))
 			if err == nil || !strings.Contains(err.Error(), "providers.qitech."+setting) || strings.Contains(err.Error(), credential) {
@@ -226,12 +275,18 @@ func TestExitCodesOfTheProcess(t *testing.T) {
 
 func TestDatabaseThatCannotBeReached(t *testing.T) {
 	t.Parallel()
-	file := configuration(t, strings.Replace(production, "sqlite://kycgate.db", "sqlite:///proc/none/kycgate.db", 1))
-	for _, command := range []string{"serve", "migrate"} {
-		code, stdout, stderr := kycgate(t, command, "--config", file)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "database.url") {
-			t.Errorf("%s ends with %d\nstdout: %s\nstderr: %s", command, code, stdout, stderr)
+	missing := filepath.Join(t.TempDir(), "missing") // a mistyped path must not become an empty database
+	for _, path := range []string{"/proc/none/kycgate.db", missing + "/kycgate.db"} {
+		file := configuration(t, strings.Replace(production, "sqlite://kycgate.db", "sqlite://"+path, 1))
+		for _, command := range []string{"serve", "migrate"} {
+			code, stdout, stderr := kycgate(t, command, "--config", file)
+			if code != 1 || stdout != "" || !strings.Contains(stderr, "database.url") {
+				t.Errorf("%s of %s ends with %d\nstdout: %s\nstderr: %s", command, path, code, stdout, stderr)
+			}
 		}
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
 	}
 }
 
@@ -248,7 +303,7 @@ func TestMigrateAndDoctor(t *testing.T) {
 	if code != 1 || stderr != "" {
 		t.Errorf("doctor with a provider that is down ends with %d and says %q", code, stderr)
 	}
-	for _, want := range []string{"ok    configuration", "ok    database", "ok    token keys", "FAIL  "} {
+	for _, want := range []string{"ok    configuration", "ok    database", "ok    token keys", "ok    keys ", "FAIL  "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("doctor does not print %q:\n%s", want, stdout)
 		}

@@ -44,6 +44,9 @@ const (
 
 // Run runs the sandbox until the process is told to stop.
 func (c sandboxCmd) Run(p *process) (err error) {
+	if err := keepCrashesQuiet(p.log); err != nil {
+		return err
+	}
 	data, remove, err := dataFolder(c.Data)
 	if err != nil {
 		return err
@@ -165,6 +168,7 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech = config.DefaultQITech()
 	cfg.Providers.QITech.BaseURL = simulated + "/qitech"
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
+	cfg.Providers.QITech.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
 	cfg.Providers.FinHub = config.DefaultFinHub()
 	cfg.Providers.FinHub.BaseURL = simulated + "/finhub"

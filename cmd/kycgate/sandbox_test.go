@@ -21,6 +21,16 @@ import (
 // terminateWhen reads lines until one contains the text, then sends SIGTERM and reads the rest.
 func terminateWhen(t *testing.T, cmd *exec.Cmd, from io.Reader, text string) string {
 	t.Helper()
+	return atText(t, from, text, func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// atText reads lines until one contains the text, calls do, and reads the rest.
+func atText(t *testing.T, from io.Reader, text string, do func()) string {
+	t.Helper()
 	var seen strings.Builder
 	in := bufio.NewReader(from)
 	for found := false; ; {
@@ -28,9 +38,7 @@ func terminateWhen(t *testing.T, cmd *exec.Cmd, from io.Reader, text string) str
 		seen.WriteString(line)
 		if !found && strings.Contains(line, text) {
 			found = true
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Error(err)
-			}
+			do()
 		}
 		if err != nil {
 			if !found {

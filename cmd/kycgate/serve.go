@@ -22,6 +22,9 @@ Example:
 
 // Run serves until the process is told to stop. It prints nothing on stdout: what it has to say is logged.
 func (c serveCmd) Run(p *process) (err error) {
+	if err := keepCrashesQuiet(p.log); err != nil {
+		return err
+	}
 	cfg, err := c.load()
 	if err != nil {
 		return err

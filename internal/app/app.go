@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -106,12 +109,19 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.store.Close())
 		}
 	}()
+	if err := ownKeys(ctx, c, keyset); err != nil {
+		return nil, err
+	}
+	if err := a.store.OpenAudit(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
 		Erasures: erased, Retention: retention(c),
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
-		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
+		Guesses: c.Limits.DocumentGuesses,
+		Wake:    func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
 		StaleHierarchy: upstreams.metrics.StaleHierarchy,
 	})
 	again, err := a.service.ReplayErasures(ctx, listed)
@@ -152,6 +162,7 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 	if err != nil {
 		return nil, err
 	}
+	captures := server.Captures(schema.Schema())
 	return server.NewGraphQL(server.GraphQLConfig{
 		Schema: schema,
 		Authenticate: func(r *http.Request) (kyc.Caller, error) {
@@ -164,6 +175,14 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 		},
 		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
 			return policy.Authorize(c, op)
+		},
+		MayCapture: func(c kyc.Caller) bool {
+			for f := range captures {
+				if policy.Allows(c, f) {
+					return true
+				}
+			}
+			return false
 		},
 		Presenter: resolvers.Presenter(o.Logger, newErrorID), Recover: resolvers.Recover(o.Logger, newErrorID),
 		IntrospectionOpen: o.Config.Environment == config.Sandbox,
@@ -193,12 +212,19 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	running.Go(func() { a.watchKeys(ctx) })
 	running.Go(func() { a.watchKeyset(ctx) })
+	// It outlives the others: what they did last is to be under a signed head too.
+	sealing, sealed := context.WithCancel(context.WithoutCancel(ctx))
+	defer sealed()
+	var sealer sync.WaitGroup
+	sealer.Go(func() { a.sealAudit(sealing) })
 	err := a.server.Serve(ctx)
 	stop(nil)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	a.service.Drain(drain)
 	running.Wait()
+	sealed()
+	sealer.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, ErrDatabase) {
 		err = errors.Join(cause, err)
 	}
@@ -236,7 +262,10 @@ func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
 func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: reg, Logger: log, Now: clock.Now})
+	if err := checkFolder(c); err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
@@ -254,10 +283,24 @@ func openStore(ctx context.Context, c config.Config, keys store.Keys, reg promet
 	return s, nil
 }
 
+// checkFolder refuses a database in a folder that does not exist. The store would make it, and a mistyped path or a
+// disk that is not mounted would then be an empty database, in which nobody was ever registered.
+func checkFolder(c config.Config) error {
+	if _, err := os.Stat(filepath.Dir(c.Database.SQLitePath())); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrDatabase, errNoFolder)
+	}
+	return nil
+}
+
+var errNoFolder = errors.New("its folder does not exist: create it for the user that runs kycgate")
+
 // Migrate brings the database to this binary's schema and closes it again.
 func Migrate(ctx context.Context, c config.Config, log *slog.Logger) (from, to int64, err error) {
 	keys, _, err := openKeys(c, log)
 	if err != nil {
+		return 0, 0, err
+	}
+	if err := checkFolder(c); err != nil {
 		return 0, 0, err
 	}
 	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: prometheus.NewRegistry(), Logger: log, Now: time.Now})

@@ -55,23 +55,7 @@ func TestKillNine(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{NoWebhooks: true, Sim: qitechsim.Config{ManualDelay: 30 * time.Millisecond}}) // for its simulator and tokens
 	token := g.Token(apptest.Acme)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "kycgate.yaml")
-	yaml := fmt.Sprintf(`
-environment: sandbox
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-public_url: http://127.0.0.1:1
-answer_within: 300ms
-database: {url: "sqlite://%[1]s/killed.db"}
-auth: {issuer: %[2]q, audience: kycgate, jwks_file: %[3]q}
-providers:
-  qitech: {base_url: "%[4]s/qitech", api_key: %[5]s, poll_every: 50ms, retry_after: 20ms, timeout: 1s, breaker: {open_for: 100ms}}
-partners: [{id: acme, source_kyc: qitech}]
-`, dir, g.Config.Auth.Issuer, g.Config.Auth.JWKSFile, g.SimURL, qitechsim.SandboxAPIKey)
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := childConfiguration(t, g, "300ms")
 	putFault(t, g, `[{"operation":"analyze_person","kind":"act_then_reset","probability":0.2},{"operation":"analyze_person","kind":"latency","value":"30ms","probability":0.3},{"operation":"analyze_person","kind":"status","value":503,"probability":0.1}]`)
 
 	type acked struct{ id, cpf, ext string }
@@ -146,6 +130,29 @@ partners: [{id: acme, source_kyc: qitech}]
 	if len(answered) < 100 {
 		t.Errorf("only %d registrations were answered; the test proves little", len(answered))
 	}
+}
+
+// childConfiguration is a configuration of a child on a database of its own, with the simulator and the tokens of g.
+func childConfiguration(t *testing.T, g *apptest.Gateway, answerWithin string) (file string) {
+	t.Helper()
+	dir := t.TempDir()
+	file = filepath.Join(dir, "kycgate.yaml")
+	yaml := fmt.Sprintf(`
+environment: sandbox
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+public_url: http://127.0.0.1:1
+answer_within: %[7]s
+database: {url: "sqlite://%[1]s/killed.db"}
+auth: {issuer: %[2]q, audience: kycgate, jwks_file: %[3]q}
+providers:
+  qitech: {base_url: "%[4]s/qitech", api_key: %[5]s, face_api_key: %[6]s, poll_every: 50ms, retry_after: 20ms, timeout: 1s, breaker: {open_for: 100ms}}
+partners: [{id: acme, source_kyc: qitech}]
+`, dir, g.Config.Auth.Issuer, g.Config.Auth.JWKSFile, g.SimURL, qitechsim.SandboxAPIKey, qitechsim.SandboxFaceAPIKey, answerWithin)
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 type childProcess struct {

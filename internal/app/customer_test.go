@@ -306,7 +306,7 @@ func TestCustomerIsRejected(t *testing.T) {
 	}
 }
 
-func fault(operation string, kind simulator.FaultKind, value string, probability float64, times int) simulator.Fault {
+func failing(operation string, kind simulator.FaultKind, value string, probability float64, times int) simulator.Fault {
 	f := simulator.Fault{Operation: operation, Kind: kind, Probability: &probability}
 	if value != "" {
 		f.Value = json.RawMessage(value)
@@ -325,10 +325,10 @@ func TestCustomerStepsSurviveFaults(t *testing.T) {
 	vars := map[string]any{"c": newCustomer(t, g, token, "faults@example.com", nil)}
 	faults := g.FinHub.Faults()
 	if err := faults.Add(
-		fault(finhubsim.OpStartVerification, simulator.FaultActThenReset, "", 1, 1),
-		fault(finhubsim.OpCheck, simulator.FaultStatus, "503", 1, 2),
-		fault(finhubsim.OpConsent, simulator.FaultStatus, "500", 0.5, 3),
-		fault(finhubsim.OpConsent, simulator.FaultReset, "", 0.5, 3),
+		failing(finhubsim.OpStartVerification, simulator.FaultActThenReset, "", 1, 1),
+		failing(finhubsim.OpCheck, simulator.FaultStatus, "503", 1, 2),
+		failing(finhubsim.OpConsent, simulator.FaultStatus, "500", 0.5, 3),
+		failing(finhubsim.OpConsent, simulator.FaultReset, "", 0.5, 3),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestCustomerStepsSurviveFaults(t *testing.T) {
 	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" })
 
 	// An activation needs its code, which we do not keep: its caller is told.
-	if err := faults.Replace(fault(finhubsim.OpActivate, simulator.FaultStatus, "503", 1, 1), fault(finhubsim.OpActivate, simulator.FaultReset, "", 1, 1)); err != nil {
+	if err := faults.Replace(failing(finhubsim.OpActivate, simulator.FaultStatus, "503", 1, 1), failing(finhubsim.OpActivate, simulator.FaultReset, "", 1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	vars["code"] = finhubsim.DefaultActivationCode
@@ -408,9 +408,9 @@ func TestHundredRegistrationsWithFaults(t *testing.T) {
 	token := g.Token(apptest.Acme)
 	op := finhubsim.OpRegister
 	if err := g.FinHub.Faults().Add(
-		fault(op, simulator.FaultActThenReset, "", 0.15, 0), fault(op, simulator.FaultReset, "", 0.1, 0), fault(op, simulator.FaultStatus, "503", 0.1, 0),
-		fault(op, simulator.FaultTruncate, "", 0.1, 0), fault(op, simulator.FaultActThenHang, `"1s"`, 0.05, 0), fault(op, simulator.FaultRateLimit, "0", 0.05, 0),
-		fault(finhubsim.OpFind, simulator.FaultStatus, "500", 0.1, 0),
+		failing(op, simulator.FaultActThenReset, "", 0.15, 0), failing(op, simulator.FaultReset, "", 0.1, 0), failing(op, simulator.FaultStatus, "503", 0.1, 0),
+		failing(op, simulator.FaultTruncate, "", 0.1, 0), failing(op, simulator.FaultActThenHang, `"1s"`, 0.05, 0), failing(op, simulator.FaultRateLimit, "0", 0.05, 0),
+		failing(finhubsim.OpFind, simulator.FaultStatus, "500", 0.1, 0),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +465,7 @@ func TestOneCustomerAnAddress(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{})
 	token := g.Token(apptest.Acme)
 	g.Query(token, `{ categoryHierarchy { tenantId } }`, nil)
-	if err := g.FinHub.Faults().Add(fault(finhubsim.OpRegister, simulator.FaultLatency, `"50ms"`, 1, 0)); err != nil {
+	if err := g.FinHub.Faults().Add(failing(finhubsim.OpRegister, simulator.FaultLatency, `"50ms"`, 1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
@@ -534,7 +534,7 @@ func TestCustomerWhoComesAgain(t *testing.T) {
 	}})
 	token := g.Token(apptest.Acme)
 	g.Query(token, `{ categoryHierarchy { tenantId } }`, nil)
-	if err := g.FinHub.Faults().Add(fault(finhubsim.OpRegister, simulator.FaultLatency, `"700ms"`, 1, 1)); err != nil {
+	if err := g.FinHub.Faults().Add(failing(finhubsim.OpRegister, simulator.FaultLatency, `"700ms"`, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	a := g.Query(token, registerCustomer, customerInput("slow@example.com", nil))
@@ -564,7 +564,7 @@ func TestCustomerAfterARestart(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{Dir: dir, Config: func(c *config.Config) { c.AnswerWithin = 300 * time.Millisecond }})
 	token := g.Token(apptest.Acme)
 	g.Query(token, `{ categoryHierarchy { tenantId } }`, nil)
-	if err := g.FinHub.Faults().Add(fault(finhubsim.OpRegister, simulator.FaultStatus, "500", 1, 0), fault(finhubsim.OpFind, simulator.FaultStatus, "500", 1, 0)); err != nil {
+	if err := g.FinHub.Faults().Add(failing(finhubsim.OpRegister, simulator.FaultStatus, "500", 1, 0), failing(finhubsim.OpFind, simulator.FaultStatus, "500", 1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if a := g.Query(token, registerCustomer, customerInput("restart@example.com", nil)); !slices.Equal(userErrors(a, "registerCustomer"), []string{"PROVIDER_UNAVAILABLE input"}) {
@@ -604,7 +604,7 @@ func TestFinHubIsDown(t *testing.T) {
 	if before.Str("categoryHierarchy.tenantId") != "fh_api_acme" || before.Str("categoryHierarchy.categories.0.features.0.parameters.1.value") != "55" {
 		t.Fatalf("%s", before.Body)
 	}
-	if err := g.FinHub.Faults().Add(fault("*", simulator.FaultReset, "", 1, 0)); err != nil {
+	if err := g.FinHub.Faults().Add(failing("*", simulator.FaultReset, "", 1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	clock.advance(10 * time.Minute) // older than minutes

@@ -47,7 +47,7 @@ func TestOperationsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"jwks.json": jwks, "kycgate.yaml": []byte(strings.Replace(fenced(t, "docs/operations.md", "yaml"), "environment: production", "environment: sandbox", 1))} {
+	for name, data := range map[string][]byte{"jwks.json": jwks, "keyset.json": nil, "kycgate.yaml": []byte(strings.Replace(fenced(t, "docs/operations.md", "yaml"), "environment: production", "environment: sandbox", 1))} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}

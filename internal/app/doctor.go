@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -21,7 +22,7 @@ func Doctor(ctx context.Context, c config.Config, log *slog.Logger) []Check {
 	for _, w := range c.Warnings() {
 		checks = append(checks, Check{"configuration", true, "note: " + w})
 	}
-	checks = append(checks, checkDatabase(ctx, c), checkKeys(c))
+	checks = append(checks, checkDatabase(ctx, c), checkKeyset(ctx, c), checkKeys(c))
 	upstream := providerChecks(ctx, Options{Config: c, Logger: log, Version: ReadVersion()})
 	sort.Slice(upstream, func(i, j int) bool { return upstream[i].Name < upstream[j].Name })
 	return append(checks, upstream...)
@@ -32,7 +33,7 @@ func checkDatabase(ctx context.Context, c config.Config) Check {
 	path := c.Database.SQLitePath()
 	if _, err := os.Stat(path); os.IsNotExist(err) {
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return Check{name, false, "its folder does not exist: create it for the user that runs kycgate"}
+			return Check{name, false, errNoFolder.Error()}
 		}
 		return Check{name, true, "does not exist yet; serve creates it"}
 	}
@@ -47,6 +48,32 @@ func checkDatabase(ctx context.Context, c config.Config) Check {
 	default:
 		return Check{name, true, "readable; schema is this binary's"}
 	}
+}
+
+// checkKeyset opens the keyset and holds it against the database. It makes none.
+func checkKeyset(ctx context.Context, c config.Config) Check {
+	const name = "keys"
+	if c.Keys == nil {
+		if _, err := os.Stat(sandboxKeysetFile(c)); os.IsNotExist(err) {
+			return Check{name, true, "none yet; serve makes a sandbox's keyset beside the database"}
+		}
+	}
+	keyset, _, err := openKeys(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return Check{name, false, err.Error()}
+	}
+	detail := "readable; made by `" + keyset.MadeBy() + "`; "
+	n := keyset.Masters()
+	if n > 1 {
+		return Check{name, true, fmt.Sprintf("%s%d master keys, rotation unfinished: `kycgate keys rotate` finishes it", detail, n)}
+	}
+	// A database that is not there or is to be migrated first is the database's line.
+	if have, want, err := store.Inspect(ctx, c.Database.SQLitePath()); err == nil && have == want {
+		if err := ownKeys(ctx, c, keyset); err != nil {
+			return Check{name, false, err.Error()}
+		}
+	}
+	return Check{name, true, detail + "1 master key, rotation finished"}
 }
 
 func checkKeys(c config.Config) Check {

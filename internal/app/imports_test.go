@@ -31,15 +31,16 @@ var importMap = map[string][]string{
 	"providers/finhub/finhubsim": {"providers/simulator"},
 	"providers/qitech/qitechsim": {"providers/simulator"},
 	"internal/auth/keys":         {},
-	"internal/config":            {"kyc", "internal/auth/keys"},
+	"internal/datamap":           {},
+	"internal/config":            {"kyc", "internal/auth/keys", "internal/vault"},
 	"internal/auth":              {"kyc", "internal/config", "internal/auth/keys"},
 	"internal/server":            {"kyc"},
 	"internal/vault":             {},
 	"internal/worker":            {"kyc"},
 	"internal/erasures":          {"kyc"},
-	"internal/app":               {"kyc", "resolvers", "store", "providers", "providers/finhub", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
+	"internal/app":               {"kyc", "resolvers", "store", "internal/datamap", "providers", "providers/finhub", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
 	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/finhub/finhubsim", "providers/qitech/qitechsim"},
-	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "providers/simulator", "providers/finhub/finhubsim", "providers/qitech/qitechsim"},
+	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/finhub/finhubsim", "providers/qitech/qitechsim"},
 }
 
 func TestImportMap(t *testing.T) {

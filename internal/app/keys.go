@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -16,29 +15,66 @@ import (
 	"github.com/kycgate/kycgate/store"
 )
 
-// sandboxKeyset is made beside the database of a sandbox that configures no keys. Its passphrase is public, so production refuses it.
+// sandboxKeyset is made beside the database of a sandbox that configures no keys. It protects nothing, and whatever is configured
+// otherwise refuses it.
 const sandboxKeyset = "kycgate-sandbox-keyset.json"
 
 // openKeys opens the keyset, and in a sandbox without one makes it. file is where it lies.
 func openKeys(c config.Config, log *slog.Logger) (k *vault.Keyset, file string, err error) {
-	if c.Keys != nil {
-		k, err = vault.Open(c.Keys.File, vault.Passphrase(c.Keys.Passphrase.Reveal()))
-		if err != nil {
-			return nil, "", config.Wrong("keys.file", "%v", err)
-		}
-		return k, c.Keys.File, nil
+	if c.Keys == nil {
+		return openSandboxKeys(c, log)
 	}
+	wrapper := vault.Passphrase(c.Keys.Passphrase.Reveal())
+	if c.Keys.KMSURI != "" {
+		if wrapper, err = vault.ForKMS(c.Keys.KMSURI); err != nil {
+			return nil, "", config.Wrong("keys.kms_uri", "%v", err)
+		}
+	}
+	k, err = vault.Open(c.Keys.File, wrapper)
+	switch {
+	case errors.Is(err, vault.ErrPassphrase):
+		return nil, "", config.Wrong("keys.passphrase", "%v", err)
+	case errors.Is(err, vault.ErrKMS):
+		return nil, "", config.Wrong("keys.kms_uri", "%v", err)
+	case err != nil:
+		return nil, "", config.Wrong("keys.file", "%v", err)
+	}
+	return k, c.Keys.File, nil
+}
+
+func openSandboxKeys(c config.Config, log *slog.Logger) (k *vault.Keyset, file string, err error) {
 	if c.Environment != config.Sandbox {
 		return nil, "", config.Wrong("keys", "is required: personal data is encrypted, make a keyset with `kycgate keys init`")
 	}
-	file = filepath.Join(filepath.Dir(c.Database.SQLitePath()), sandboxKeyset)
-	if k, err = vault.Open(file, vault.Sandbox()); errors.Is(err, fs.ErrNotExist) {
-		log.Warn("no keys are configured: personal data is encrypted with a keyset whose passphrase is public, for a sandbox only", "file", file)
-		if err = vault.Create(file, vault.Sandbox()); err == nil {
-			k, err = vault.Open(file, vault.Sandbox())
-		}
+	file = sandboxKeysetFile(c)
+	k, made, err := vault.OpenSandbox(file)
+	if err != nil {
+		return nil, "", fmt.Errorf("the sandbox's keyset: %w", err)
 	}
-	return k, file, err
+	if made {
+		log.Warn("no keys are configured: personal data is encrypted with a new keyset that protects nothing, for a sandbox only", "file", file)
+	}
+	return k, file, nil
+}
+
+func sandboxKeysetFile(c config.Config) string {
+	return filepath.Join(filepath.Dir(c.Database.SQLitePath()), sandboxKeyset)
+}
+
+// ownKeys refuses a keyset that is not the one of the database. Serving with it would answer every question about a person with an
+// error, and begin to encrypt with keys that the backups of the keyset do not hold. While a rotation is unfinished it cannot tell.
+func ownKeys(ctx context.Context, c config.Config, keyset *vault.Keyset) error {
+	if keyset.Masters() > 1 {
+		return nil
+	}
+	left, err := store.KeysLeft(ctx, c.Database.SQLitePath(), keyset)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	if left > 0 {
+		return config.Wrong("keys.file", "is not the keyset of this database: restore the one that what is in it was encrypted with")
+	}
+	return nil
 }
 
 // erasuresFile is where the list of erased persons lies.
@@ -92,6 +128,11 @@ func RotateKeys(ctx context.Context, c config.Config, log *slog.Logger, out io.W
 	keyset, _, err := openKeys(c, log)
 	if err != nil {
 		return err
+	}
+	if have, want, err := store.Inspect(ctx, c.Database.SQLitePath()); err == nil && have == want {
+		if err := ownKeys(ctx, c, keyset); err != nil {
+			return err
+		}
 	}
 	added, err := keyset.AddPrimary()
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/kycgate/kycgate/internal/app/apptest"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/internal/vault"
+	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/store"
 )
 
@@ -43,6 +44,7 @@ func TestNothingLeaks(t *testing.T) {
 	g := apptest.Start(t, apptest.Options{Dir: dir, Config: func(c *config.Config) { c.AnswerWithin = 50 * time.Millisecond }})
 	putFault(t, g, `[{"operation":"analyze_person","kind":"status","value":503,"probability":0.1},{"operation":"analyze_person","kind":"reset","probability":0.1},
 		{"operation":"analyze_person","kind":"truncate","probability":0.1},{"operation":"analyze_person","kind":"act_then_reset","probability":0.1},
+		{"operation":"register_face","kind":"act_then_reset","probability":0.2},{"operation":"fetch_face_by_document","kind":"status","value":503,"probability":0.2},
 		{"operation":"fetch_person_analysis","kind":"status","value":500,"probability":0.2},{"operation":"analyze_person","kind":"latency","value":"60ms","probability":0.1}]`)
 
 	// Sixty persons of every magic; twelve requests in a row are about one of them.
@@ -51,6 +53,7 @@ func TestNothingLeaks(t *testing.T) {
 	markers := []string{
 		"Zulmira Quintanilha", "Xantipa Vasconcelos", "zulmira.quintanilha@marker.example", "+5585987604321", "85987604321", "Rua Ipirapitinga Azul",
 		"1987-06-15", "faroleira de ilha", "marker-fingerprint-77", "203.0.113.77", "7654321", "marker-external",
+		gps, selfie(77)[:32], "image/jpeg;base64",
 	}
 	for i := range 60 {
 		markers = append(markers, cpf(12*i), formatted(cpf(12*i)))
@@ -82,7 +85,13 @@ func TestNothingLeaks(t *testing.T) {
 	ask := func(i int) {
 		ctx := t.Context()
 		switch c := formatted(cpf(i)); i % 12 {
-		case 0, 1, 2, 3:
+		case 3: // a picture that is good, one that is cut, one that is refused, and text where there should be one
+			picture := []string{selfie(77), selfie(77)[:64], selfie(qitechsim.MagicWidth("no_faces")), "data:image/jpeg;base64," + c, selfie(77)}[i/12%5]
+			a, err := g.Do(ctx, masked, registerFace, face(c, "image", picture, "idempotencyKey", fmt.Sprint(c, " ", i)))
+			quiet("registerFace", a, err)
+			a, err = g.Do(ctx, masked, faceByDoc, map[string]any{"d": c})
+			quiet("faceRegistrationByDocument", a, err)
+		case 0, 1, 2:
 			a, err := g.Do(ctx, masked, apptest.Register, person(i))
 			quiet("registerPerson", a, err)
 		case 4: // everything wrong

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jonboulle/clockwork"
 
 	"github.com/kycgate/kycgate/internal/app/apptest"
@@ -235,5 +236,42 @@ func TestRetentionOfRows(t *testing.T) {
 		if callback, call, key := left(); callback != step.callback || call != step.call || key != step.key {
 			t.Errorf("after %s: callback %v, call %v, key %v", step.age, callback, call, key)
 		}
+	}
+}
+
+// A face of a document that no person has is kept as long as a person, and then destroyed with its key; a person's goes with them.
+func TestRetentionOfFaces(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, kyc.Retention{Persons: 10 * year})
+	p := k.register(apptest.CPF(9, 1), nil)
+	face := func(person kyc.PersonID, cpf string) *kyc.FaceRegistration {
+		f := &kyc.FaceRegistration{
+			ID: kyc.NewFaceID(), PartnerID: apptest.Bazaar, PersonID: person, Provider: "qitech", RegistrationKey: uuid.NewString(), DocumentNumber: kyc.NewDocumentNumber(cpf),
+			Source: kyc.FaceFromImage, State: kyc.FaceRegistered, CreatedAt: k.clock.Now(), UpdatedAt: k.clock.Now(),
+		}
+		if err := k.store.Write(t.Context(), func(tx kyc.Tx) error { return tx.InsertFace(t.Context(), f) }); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	there := func(f *kyc.FaceRegistration) bool {
+		found, err := k.Face(k.ctx, f.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found != nil
+	}
+	alone, linked := face("", apptest.CPF(9, 2)), face(p.ID, apptest.CPF(9, 1))
+	k.clock.Advance(10*year - time.Second)
+	k.run()
+	if !there(alone) || !there(linked) {
+		t.Fatal("erased a second too early")
+	}
+	young := face("", apptest.CPF(9, 3))
+	k.register(apptest.CPF(9, 1), nil) // touched: the person stays, and their face
+	k.clock.Advance(time.Hour + time.Second)
+	k.run()
+	if there(alone) || !there(linked) || !there(young) {
+		t.Errorf("alone %t, linked %t, young %t", there(alone), there(linked), there(young))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kycgate/kycgate/internal/config"
@@ -36,8 +37,8 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 		s.QITech = &providers.Configured[qitech.Config]{
 			Limits: limits(q.Upstream, c.AnswerWithin),
 			Config: qitech.Config{
-				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, WebhookKey: q.WebhookSecret.Reveal,
-				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther),
+				BaseURL: q.BaseURL, APIKey: q.APIKey.Reveal, FaceAPIKey: q.FaceKey().Reveal, WebhookKey: q.WebhookSecret.Reveal,
+				CallbackURL: CallbackURL(c, qitech.Name), GenderOther: qitech.GenderOther(q.GenderOther), FaceDocument: qitech.DocumentForm(q.FaceDocument),
 				Production: production, Version: o.Version.Version,
 			},
 		}
@@ -225,15 +226,7 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		return []Check{{"providers", false, err.Error()}}
 	}
 	var checks []Check
-	for _, p := range u.providers() {
-		if p.FetchCategoryHierarchy != nil {
-			checks = append(checks, tenantChecks(ctx, o.Config, p)...)
-		}
-		if p.FetchPersonAnalysis == nil {
-			continue
-		}
-		name := "providers." + p.Name + ".api_key"
-		_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+	tried := func(name string, err error) {
 		switch kyc.KindOf(err) {
 		case kyc.NotFound:
 			checks = append(checks, Check{name, true, "accepted"})
@@ -241,6 +234,19 @@ func operationChecks(ctx context.Context, o Options) []Check {
 			checks = append(checks, Check{name, false, "refused by the provider: check the key and that it is of this environment"})
 		default:
 			checks = append(checks, Check{name, false, "could not be tried: the provider answers, but not to a look-up (" + kyc.KindOf(err).String() + ")"})
+		}
+	}
+	for _, p := range u.providers() {
+		if p.FetchCategoryHierarchy != nil {
+			checks = append(checks, tenantChecks(ctx, o.Config, p)...)
+		}
+		if p.FetchPersonAnalysis != nil {
+			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
+			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchFace != nil {
+			_, err := p.FetchFace(ctx, uuid.NewString())
+			tried("providers."+p.Name+".face_api_key", err)
 		}
 	}
 	return checks

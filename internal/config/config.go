@@ -22,6 +22,8 @@ type Config struct {
 	Auth         Auth          `yaml:"auth"`
 	Validation   Validation    `yaml:"validation"`
 	Retention    Retention     `yaml:"retention"`
+	Audit        Audit         `yaml:"audit"`
+	Limits       Limits        `yaml:"limits"`
 	Providers    Providers     `yaml:"providers"`
 	Partners     []Partner     `yaml:"partners"`
 }
@@ -52,10 +54,11 @@ func (d Database) SQLitePath() string {
 	return path
 }
 
-// Keys is the keyset that personal data is encrypted with.
+// Keys is the keyset that personal data is encrypted with, and exactly one of what opens it.
 type Keys struct {
 	File       string `yaml:"file"`
 	Passphrase Secret `yaml:"passphrase"`
+	KMSURI     string `yaml:"kms_uri"` // of a key of a KMS; see vault.ForKMS
 	// ErasuresFile lists the erased persons. It lies beside the keyset, by default its name with .erasures, so that restoring a backup
 	// of the database does not take it back in time.
 	ErasuresFile string `yaml:"erasures_file"`
@@ -68,6 +71,13 @@ type Retention struct {
 	Registrations Age `yaml:"registrations"` // snapshots, but for the newest of a person
 	Callbacks     Age `yaml:"callbacks"`     // webhooks as received
 	Calls         Age `yaml:"calls"`         // the ledger of calls to providers
+}
+
+// Audit says where the audit log is vouched for.
+type Audit struct {
+	// HeadsFile gets the signed heads of the audit log, one a line, by default beside the database, its name with .audit-heads. On
+	// another disk, or where this user may append and not change, it also shows that the whole database was taken back in time.
+	HeadsFile string `yaml:"heads_file"`
 }
 
 // Age is a time long enough to be counted in days: 90d, 5y (a year has 365 days), or any duration such as 36h.
@@ -94,6 +104,13 @@ type Validation struct {
 	// CPFCheckDigits refuses a CPF whose check digits are wrong. Some providers' own sandboxes use such
 	// numbers, which is the one reason to turn it off.
 	CPFCheckDigits bool `yaml:"cpf_check_digits"`
+}
+
+// Limits bound what one principal (partner and `sub`) may ask for.
+type Limits struct {
+	// DocumentGuesses is how many documents of nobody it may look up in a minute. Looking up persons there are is
+	// not bounded.
+	DocumentGuesses int `yaml:"document_guesses_per_minute"`
 }
 
 // Providers are the upstreams. One that is not listed is nil and is not offered.
@@ -126,9 +143,11 @@ type QITech struct {
 	BaseURL  string `yaml:"base_url"`
 	APIKey   Secret `yaml:"api_key"`
 	// FaceAPIKey is the key of the face products. QI Tech hands out one key a product; see FaceKey.
-	FaceAPIKey    Secret      `yaml:"face_api_key"`
-	WebhookSecret Secret      `yaml:"webhook_secret"`
-	GenderOther   GenderOther `yaml:"gender_other"`
+	FaceAPIKey Secret `yaml:"face_api_key"`
+	// FaceDocument is how a CPF is written in face calls.
+	FaceDocument  DocumentForm `yaml:"face_document"`
+	WebhookSecret Secret       `yaml:"webhook_secret"`
+	GenderOther   GenderOther  `yaml:"gender_other"`
 }
 
 // FaceKey is the key for the face products: their own, or the common one where none is given.
@@ -138,6 +157,15 @@ func (q QITech) FaceKey() Secret {
 	}
 	return q.FaceAPIKey
 }
+
+// DocumentForm is how a CPF is written. QI Tech documents the mask for persons and nothing for faces.
+type DocumentForm string
+
+// The forms.
+const (
+	DocumentMasked DocumentForm = "masked"
+	DocumentBare   DocumentForm = "bare"
+)
 
 // GenderOther says what QI Tech is told about a person whose gender is OTHER. Its natural-person API
 // documents male and female only; a sibling product also takes undefined.
@@ -249,6 +277,7 @@ func Default() Config {
 		AnswerWithin: 5 * time.Second,
 		Auth:         Auth{TokenTypes: []string{"at+jwt"}}, // RFC 9068: an ID token is no access token
 		Validation:   Validation{CPFCheckDigits: true},
+		Limits:       Limits{DocumentGuesses: 60},
 	}
 }
 
@@ -272,7 +301,7 @@ func defaultUpstream() Upstream {
 
 // DefaultQITech is an empty QI Tech section.
 func DefaultQITech() *QITech {
-	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit}
+	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit, FaceDocument: DocumentMasked}
 }
 
 // DefaultUnico is an empty Unico section.
@@ -309,7 +338,7 @@ func (c *Config) deriveDefaults() {
 // resolvePaths makes the relative paths relative to the configuration file instead of to wherever the
 // process was started.
 func (c *Config) resolvePaths(dir string) {
-	paths := []*string{&c.Auth.JWKSFile, &c.Auth.SigningKeyFile}
+	paths := []*string{&c.Auth.JWKSFile, &c.Auth.SigningKeyFile, &c.Audit.HeadsFile}
 	if c.Keys != nil {
 		paths = append(paths, &c.Keys.File, &c.Keys.ErasuresFile)
 	}

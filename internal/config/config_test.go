@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/kycgate/kycgate/internal/auth/keys"
+	"github.com/kycgate/kycgate/internal/vault"
 )
 
 // signingKey and rsaKey are made once: RSA keys are slow to make.
@@ -95,6 +96,8 @@ providers:
 partners:
   - {id: acme, source_kyc: qitech, finhub_tenant: fh_api_acme_1, require: [PERSON, FACE]}
   - id: bazaar
+limits:
+  document_guesses_per_minute: 90
 `
 
 // folder holds the files that base refers to.
@@ -105,6 +108,7 @@ func folder(t *testing.T) string {
 	write(t, dir, "signing.pem", private(t, signingKey()))
 	write(t, dir, "unico.pem", private(t, rsaKey()))
 	write(t, dir, "passphrase.txt", []byte("correct horse battery\n"))
+	write(t, dir, "keyset.json", nil) // the start opens it, the configuration does not
 	return dir
 }
 
@@ -180,7 +184,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 			Issuer: "https://issuer.example.com", Audience: "kycgate",
 			JWKSFile: file("jwks.json"), SigningKeyFile: file("signing.pem"), TokenTypes: []string{"at+jwt"},
 		},
-		Validation: Validation{CPFCheckDigits: true},
+		Validation: Validation{CPFCheckDigits: true}, Limits: Limits{DocumentGuesses: 90},
 		Providers: Providers{
 			QITech: &QITech{
 				Upstream: Upstream{
@@ -188,7 +192,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 					Breaker: Breaker{Failures: 4, OpenFor: 9 * time.Second}, PollEvery: 11 * time.Second, RetryAfter: time.Second,
 				},
 				BaseURL: "https://api.caas.qitech.app", APIKey: NewSecret("qitech-live-key-1"), FaceAPIKey: NewSecret("qitech-live-key-2"),
-				WebhookSecret: NewSecret("a-long-enough-webhook-key"), GenderOther: GenderUndefined,
+				WebhookSecret: NewSecret("a-long-enough-webhook-key"), GenderOther: GenderUndefined, FaceDocument: DocumentMasked,
 			},
 			Unico: &Unico{
 				Upstream: unicoCommon,
@@ -279,6 +283,8 @@ func TestRules(t *testing.T) {
 		{"answer_within zero", "answer_within: 4s", "answer_within: 0s", "answer_within", "longer than zero"},
 		{"answer_within negative", "answer_within: 4s", "answer_within: -1s", "answer_within", "longer than zero"},
 
+		{"no guesses", "document_guesses_per_minute: 90", "document_guesses_per_minute: 0", "limits.document_guesses_per_minute", "at least 1"},
+
 		{"no database", "  url: sqlite://data/kycgate.db", "  {}", "database.url", "required"},
 		{"postgres", "sqlite://data/kycgate.db", "postgres://u:hunter2@h/db", "database.url", "this version serves SQLite"},
 		{"other database", "sqlite://data/kycgate.db", "mysql://u:hunter2@h/db", "database.url", "sqlite://"},
@@ -288,7 +294,16 @@ func TestRules(t *testing.T) {
 
 		{"no keyset file", "  file: keyset.json\n", "", "keys.file", "required"},
 		{"no passphrase", "  passphrase: file:passphrase.txt\n", "", "keys.passphrase", "required"},
-		{"weak passphrase", "file:passphrase.txt", "Changeme", "keys.passphrase", "placeholder"},
+		{"short passphrase", "file:passphrase.txt", "hunter2hunter2h", "keys.passphrase", "shorter than 16"},
+		{"weak passphrase", "file:passphrase.txt", "Changeme-Changeme-1", "keys.passphrase", "placeholder"},
+		{"example passphrase", "file:passphrase.txt", "your-passphrase-here!", "keys.passphrase", "placeholder"},
+		{"sandbox passphrase", "file:passphrase.txt", "kycgate-sandbox-passphrase", "keys.passphrase", "placeholder"},
+		{"monotonous passphrase", "file:passphrase.txt", "hunthunthunthunthunt", "keys.passphrase", "few"},
+		{"no keyset", "keys:\n  file: keyset.json\n  passphrase: file:passphrase.txt\n", "", "keys", "kycgate keys init"},
+		{"missing keyset", "keyset.json", "none.json", "keys.file", "no such file"},
+		{"passphrase and KMS", "  passphrase: file:passphrase.txt\n", "  passphrase: file:passphrase.txt\n  kms_uri: hcvault://v/transit/keys/k\n", "keys.kms_uri", "remove one"},
+		{"another KMS", "  passphrase: file:passphrase.txt\n", "  kms_uri: kms://hunter2\n", "keys.kms_uri", "hcvault://"},
+		{"KMS with a password", "  passphrase: file:passphrase.txt\n", "  kms_uri: hcvault://u:hunter2@v/transit/keys/k\n", "keys.kms_uri", "password"},
 
 		{"no issuer", "  issuer: https://issuer.example.com\n", "", "auth.issuer", "required"},
 		{"blank audience", "audience: kycgate", "audience: ' '", "auth.audience", "required"},
@@ -314,6 +329,7 @@ func TestRules(t *testing.T) {
 		{"qitech without webhook secret", "    webhook_secret: env:QITECH_HOOK\n", "", "providers.qitech.webhook_secret", "required in production"},
 		{"qitech short webhook secret", "env:QITECH_HOOK", "fifteen-bytes-x", "providers.qitech.webhook_secret", "16"},
 		{"qitech sandbox webhook secret", "env:QITECH_HOOK", sandboxCredential + "signature-key", "providers.qitech.webhook_secret", "sandbox"},
+		{"qitech face document", "gender_other: undefined", "gender_other: undefined\n    face_document: both", "providers.qitech.face_document", "masked"},
 		{"qitech gender", "gender_other: undefined", "gender_other: both", "providers.qitech.gender_other", "omit"},
 		{"qitech timeout", "timeout: 3s", "timeout: 0s", "providers.qitech.timeout", "longer than zero"},
 		{"qitech concurrency", "max_concurrent: 7", "max_concurrent: 0", "providers.qitech.max_concurrent", "at least 1"},
@@ -410,8 +426,26 @@ func TestSandboxIsLenient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "providers.qitech.webhook_secret") {
+	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "providers.qitech.webhook_secret") || strings.Contains(w, "keys:") {
 		t.Errorf("no warning about webhooks that cannot be verified: %q", w)
+	}
+	if _, err := load(t, dir, edit(t, text, "file:passphrase.txt", "test")); err != nil {
+		t.Errorf("a short passphrase: %v", err)
+	}
+	cfg, err = load(t, dir, edit(t, text, "keys:\n  file: keyset.json\n  passphrase: file:passphrase.txt\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Join(cfg.Warnings(), "\n"); !strings.Contains(w, "keys: ") || !strings.Contains(w, "protects nothing") {
+		t.Errorf("no warning about a keyset that protects nothing: %q", w)
+	}
+}
+
+func TestKMSInProduction(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, folder(t), edit(t, base, "  passphrase: file:passphrase.txt\n", "  kms_uri: "+vault.KMSExample+"\n"))
+	if err != nil || cfg.Keys.KMSURI != vault.KMSExample {
+		t.Errorf("got %+v, %v", cfg.Keys, err)
 	}
 }
 
@@ -468,13 +502,15 @@ func TestKeyFilesInProduction(t *testing.T) {
 	}
 
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
-		dir := folder(t)
-		if err := os.Chmod(filepath.Join(dir, "signing.pem"), mode); err != nil {
-			t.Fatal(err)
-		}
-		_, err := load(t, dir, base)
-		if p := problemsOf(t, err)["auth.signing_key_file"]; !strings.Contains(p.Problem, "chmod 600") {
-			t.Errorf("mode %o: got %v", mode, err)
+		for file, setting := range map[string]string{"signing.pem": "auth.signing_key_file", "keyset.json": "keys.file"} {
+			dir := folder(t)
+			if err := os.Chmod(filepath.Join(dir, file), mode); err != nil {
+				t.Fatal(err)
+			}
+			_, err := load(t, dir, base)
+			if p := problemsOf(t, err)[setting]; !strings.Contains(p.Problem, "chmod 600") {
+				t.Errorf("%s with mode %o: got %v", file, mode, err)
+			}
 		}
 	}
 }
@@ -608,7 +644,6 @@ func TestWarnings(t *testing.T) {
 		{"https://api.caas.qitech.app", "https://api.sandbox.caas.qitech.app", "providers.qitech.base_url"},
 		{"https://api.id.unico.app", "https://api.id.uat.unico.app", "providers.unico.base_url"},
 		{"127.0.0.1:9090", "0.0.0.0:9090", "admin_listen"},
-		{"127.0.0.1:9090", "127.0.0.1:9090", "keys"},
 	}
 	for _, tt := range tests {
 		cfg, err := load(t, folder(t), edit(t, base, tt.old, tt.new))
@@ -670,7 +705,7 @@ func TestEveryPathIsResolved(t *testing.T) {
 func TestDefaultNeedsItsSafetySettings(t *testing.T) {
 	t.Parallel()
 	got := problemsOf(t, Default().Validate())
-	for _, setting := range []string{"environment", "auth.issuer", "auth.audience", "auth.jwks_file", "database.url", "partners"} {
+	for _, setting := range []string{"environment", "auth.issuer", "auth.audience", "auth.jwks_file", "database.url", "keys", "partners"} {
 		if _, found := got[setting]; !found {
 			t.Errorf("the default has %s", setting)
 		}
@@ -683,6 +718,13 @@ func TestErrorNamesTheSetting(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || e.Problems[0].String() != "auth.jwks_url: cannot be fetched" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestFaceDocument(t *testing.T) {
+	t.Parallel()
+	if f := DefaultQITech().FaceDocument; f != DocumentMasked {
+		t.Errorf("by default %q", f)
 	}
 }
 

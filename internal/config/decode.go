@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -213,44 +215,48 @@ func (d *decoder) secret(path string, n *yaml.Node, v reflect.Value) {
 	if !d.scalar(path, n, "text: put it in quotes", "!!str") {
 		return
 	}
-	text := n.Value
+	s, err := resolveSecret(n.Value, d.dir, d.lookupEnv)
+	if err != nil {
+		d.addLine(n.Line, path, "%v", err)
+		return
+	}
+	v.Set(reflect.ValueOf(s))
+}
+
+// ResolveSecret reads a secret that is written as env:NAME or file:PATH, as in the configuration. Anything else is the secret itself.
+func ResolveSecret(text string) (Secret, error) { return resolveSecret(text, ".", os.LookupEnv) }
+
+func resolveSecret(text, dir string, lookupEnv func(string) (string, bool)) (Secret, error) {
 	if name, ok := strings.CutPrefix(text, "env:"); ok {
-		value, set := d.lookupEnv(name)
+		value, set := lookupEnv(name)
 		switch {
 		case !variableName.MatchString(name):
-			d.addLine(n.Line, path, "env: must be followed by the name of an environment variable")
-			return
+			return Secret{}, errors.New("env: must be followed by the name of an environment variable")
 		case !set:
-			d.addLine(n.Line, path, "the environment variable %s is not set: set it before starting", name)
-			return
+			return Secret{}, fmt.Errorf("the environment variable %s is not set: set it before starting", name)
 		}
 		text = trimNewline(value)
 		if text == "" {
-			d.addLine(n.Line, path, "the environment variable %s is empty: set it before starting", name)
-			return
+			return Secret{}, fmt.Errorf("the environment variable %s is empty: set it before starting", name)
 		}
 	} else if file, ok := strings.CutPrefix(text, "file:"); ok {
 		if file == "" {
-			d.addLine(n.Line, path, "file: must be followed by the path of a file")
-			return
+			return Secret{}, errors.New("file: must be followed by the path of a file")
 		}
-		file = resolve(d.dir, filepath.FromSlash(file))
+		file = resolve(dir, filepath.FromSlash(file))
 		data, err := readBounded(file, maxSecretFile)
 		if err != nil {
-			d.addLine(n.Line, path, "%v", err)
-			return
+			return Secret{}, err
 		}
 		text = trimNewline(string(data))
 		if text == "" {
-			d.addLine(n.Line, path, "%s is empty: write the secret into it", shown(file))
-			return
+			return Secret{}, fmt.Errorf("%s is empty: write the secret into it", shown(file))
 		}
 	}
 	if text == "" {
-		d.addLine(n.Line, path, "is empty: give it a value, env:NAME or file:PATH")
-		return
+		return Secret{}, errors.New("is empty: give it a value, env:NAME or file:PATH")
 	}
-	v.Set(reflect.ValueOf(NewSecret(text)))
+	return NewSecret(text), nil
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)

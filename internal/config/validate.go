@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kycgate/kycgate/internal/auth/keys"
+	"github.com/kycgate/kycgate/internal/vault"
 )
 
 // sandboxCredential begins every credential that QI Tech's simulator accepts; finhubSandbox those of FinHub's. They are repeated here because
@@ -74,11 +76,11 @@ func (c Config) validate() []Problem {
 	if c.AnswerWithin > maxAnswerWithin {
 		v.add("answer_within", "must be at most %s: nobody waits longer for an answer, and the work goes on without them", maxAnswerWithin)
 	}
-	v.database(c.Database.URL)
-	if k := c.Keys; k != nil {
-		v.text("keys.file", k.File, "the keyset made by `kycgate keys init`")
-		v.secret("keys.passphrase", k.Passphrase, "env:NAME or file:PATH of the keyset's passphrase")
+	if c.Limits.DocumentGuesses < 1 {
+		v.add("limits.document_guesses_per_minute", "must be at least 1")
 	}
+	v.database(c.Database.URL)
+	v.keyset(c.Keys)
 	if r := c.Retention; r.Persons > 0 && r.Persons < r.HoldPersons {
 		v.add("retention.persons", "is shorter than retention.hold_persons, which forbids it: make it at least as long")
 	}
@@ -211,6 +213,64 @@ func (v *validator) database(s Secret) {
 	}
 }
 
+// keyset checks what the keyset is opened with. Whether it opens it, the start finds out.
+func (v *validator) keyset(k *Keys) {
+	if k == nil {
+		if v.production {
+			v.add("keys", required+" in production: the keyset that personal data is encrypted with, made by `kycgate keys init`")
+		}
+		return
+	}
+	v.text("keys.file", k.File, "the keyset made by `kycgate keys init`")
+	if k.File != "" {
+		v.privateFile("keys.file", k.File)
+	}
+	switch {
+	case k.Passphrase.IsZero() && k.KMSURI == "":
+		v.add("keys.passphrase", required+" (or keys.kms_uri): env:NAME or file:PATH of the keyset's passphrase")
+	case !k.Passphrase.IsZero() && k.KMSURI != "":
+		v.add("keys.kms_uri", "is given together with keys.passphrase: remove one")
+	case k.KMSURI != "":
+		if err := vault.CheckKMS(k.KMSURI); err != nil {
+			v.add("keys.kms_uri", "%v", err)
+		}
+	default:
+		if err := CheckPassphrase(k.Passphrase); v.production && err != nil {
+			v.add("keys.passphrase", "%v", err)
+		}
+	}
+}
+
+// minPassphrase is the fewest characters of a keyset's passphrase, because whoever has a copy of the file can
+// guess at leisure, and minLetters the fewest different ones that are left when the placeholders in it are
+// taken away (ours).
+const (
+	minPassphrase = 16
+	minLetters    = 6
+)
+
+// CheckPassphrase refuses what nobody should protect real persons with. `kycgate keys init` asks it too, so
+// that production does not refuse a keyset on which there is data already.
+func CheckPassphrase(s Secret) error {
+	const instead = "make a long one, such as with `openssl rand -base64 24`"
+	text := s.Reveal()
+	if utf8.RuneCountInString(text) < minPassphrase {
+		return fmt.Errorf("is shorter than %d characters: %s", minPassphrase, instead)
+	}
+	rest := strings.ToLower(text)
+	for _, word := range append([]string{"kycgate", "keyset", "your", "here"}, placeholders...) {
+		rest = strings.ReplaceAll(rest, word, "")
+	}
+	letters := make(map[rune]bool)
+	for _, r := range rest {
+		letters[r] = true
+	}
+	if len(letters) < minLetters {
+		return fmt.Errorf("is a placeholder or made of very few different characters: %s", instead)
+	}
+	return nil
+}
+
 func (v *validator) auth(a Auth) {
 	v.text("auth.issuer", a.Issuer, "the `iss` of the tokens, exactly as the issuer writes it")
 	v.text("auth.audience", a.Audience, "the `aud` of tokens meant for this gateway, such as kycgate")
@@ -326,6 +386,9 @@ func (v *validator) providers(p Providers) {
 		}
 		if q.GenderOther != GenderOmit && q.GenderOther != GenderUndefined {
 			v.add(at+".gender_other", "must be omit or undefined")
+		}
+		if q.FaceDocument != DocumentMasked && q.FaceDocument != DocumentBare {
+			v.add(at+".face_document", "must be masked or bare")
 		}
 	}
 	if u := p.Unico; u != nil {
@@ -504,8 +567,8 @@ func (c Config) Warnings() []string {
 	if !c.Validation.CPFCheckDigits {
 		warn("validation.cpf_check_digits", "is off: a CPF with wrong check digits is accepted")
 	}
-	if c.Keys != nil {
-		warn("keys", "is checked but not used: this version does not encrypt personal data yet")
+	if c.Keys == nil && c.Environment == Sandbox {
+		warn("keys", "is not set: personal data is encrypted with a keyset beside the database that protects nothing, which only a sandbox may use")
 	}
 	if c.Environment != Production {
 		return out

@@ -56,25 +56,30 @@ func readBody(e *exchange, r *http.Request, limit int64) ([]byte, *refusal) {
 		size = r.ContentLength + 1 // one more, so that the end is seen without growing
 	}
 	// MaxBytesReader wants net/http's own writer, to close the connection when the limit is passed.
-	body := http.MaxBytesReader(e.ResponseWriter, r.Body, limit)
-	b := make([]byte, 0, size)
-	for {
+	b, _, refused := readOn(http.MaxBytesReader(e.ResponseWriter, r.Body, limit), make([]byte, 0, size), limit)
+	return b, refused
+}
+
+// readOn reads more of a body behind b until it ends or there are pause bytes of it.
+func readOn(body io.Reader, b []byte, pause int64) (read []byte, ended bool, refused *refusal) {
+	for int64(len(b)) <= pause {
 		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		if err == io.EOF {
-			return b, nil
+			return b, true, nil
 		}
 		if err != nil {
 			var tooLarge *http.MaxBytesError
 			if errors.As(err, &tooLarge) {
-				return nil, refuseBody
+				return nil, false, refuseBody
 			}
-			return nil, badRequest("The body could not be read.") // Too slow (T14), cut short, or gone.
+			return nil, false, badRequest("The body could not be read.") // Too slow (T14), cut short, or gone.
 		}
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
 	}
+	return b, false, nil
 }
 
 // decodeBody reads the parameters of a POST.

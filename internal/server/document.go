@@ -29,6 +29,8 @@ type document struct {
 	conditions  []string
 	// costs is the verdict on each operation, when no variable has a part in it; nil otherwise.
 	costs map[*ast.OperationDefinition]*refusal
+	// captures are the operations that do nothing but take pictures.
+	captures map[*ast.OperationDefinition]bool
 }
 
 // cost is the verdict on one operation of the document.
@@ -42,6 +44,7 @@ func (d *document) cost(op *ast.OperationDefinition, variables map[string]any) *
 // documents turns query texts into documents and remembers both verdicts.
 type documents struct {
 	schema   *ast.Schema
+	takes    map[*ast.FieldDefinition]bool // Captures
 	rules    []validator.Rule
 	accepted *lru[*document]
 	refused  *lru[*refusal]
@@ -51,6 +54,7 @@ func newDocuments(schema *ast.Schema) *documents {
 	dropDefer(schema)
 	return &documents{
 		schema:   schema,
+		takes:    Captures(schema),
 		rules:    quietRules(),
 		accepted: newLRU[*document](cachedDocuments),
 		refused:  newLRU[*refusal](cachedRefusals),
@@ -136,6 +140,14 @@ func (d *documents) read(query string) (*document, *refusal) {
 		return nil, validationRefusal(errs)
 	}
 	out := &document{doc: doc, introspects: shape.introspects, conditions: shape.conditions}
+	for _, op := range doc.Operations {
+		if d.capturesOnly(op) {
+			if out.captures == nil {
+				out.captures = make(map[*ast.OperationDefinition]bool)
+			}
+			out.captures[op] = true
+		}
+	}
 	if fixedCost(doc) {
 		out.costs = make(map[*ast.OperationDefinition]*refusal, len(doc.Operations))
 		for _, op := range doc.Operations {

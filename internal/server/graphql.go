@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -19,7 +21,9 @@ import (
 
 const (
 	defaultMaxBody       = 1 << 20 // T07
-	defaultMaxConcurrent = 1_024
+	defaultMaxCapture    = 8 << 20
+	defaultCaptureMemory = 128 << 20
+	defaultMaxConcurrent = 1_280 // of which 1,024 may be mutations
 )
 
 // GraphQLConfig is what the GraphQL endpoint needs. Schema, Authenticate, Authorize, Metrics and Logger have no
@@ -54,11 +58,21 @@ type GraphQLConfig struct {
 	// AnswerTimeout ends the context of an execution. Zero is no end but that of the connection.
 	AnswerTimeout time.Duration
 
-	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024.
+	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,280. A fifth of
+	// it is kept for queries: mutations wait for providers, and one that hangs must not take the reads with it.
 	MaxConcurrent int
 
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
 	MaxBody int64
+
+	// MayCapture says who may run any mutation that takes a picture; see [Captures]. Only for them, and only
+	// with such a mutation, a body may be larger than MaxBody, up to MaxCaptureBody. Nil is nobody.
+	MayCapture func(kyc.Caller) bool
+	// MaxCaptureBody is 8 MiB if zero: QI Tech's 3 MB in base64, and two sides of a document.
+	MaxCaptureBody int64
+	// CaptureMemory bounds the bodies above MaxBody that are held at one time; the next one is answered
+	// OVERLOADED. Zero is 128 MiB.
+	CaptureMemory int64
 }
 
 // GraphQL answers POST and GET over gqlgen's executor. gqlgen's own transports are not used: they echo the body
@@ -68,6 +82,8 @@ type GraphQL struct {
 	exec      *executor.Executor
 	documents *documents
 	slots     chan struct{} // one for each execution at one time
+	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
+	mutations chan struct{} // one for each of them that is a mutation
 }
 
 // NewGraphQL makes the endpoint. It removes the directive @defer from the schema.
@@ -84,7 +100,17 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = defaultMaxBody
 	}
-	g := &GraphQL{cfg: cfg, documents: newDocuments(cfg.Schema.Schema()), slots: make(chan struct{}, cfg.MaxConcurrent)}
+	if cfg.MaxCaptureBody <= 0 {
+		cfg.MaxCaptureBody = defaultMaxCapture
+	}
+	if cfg.CaptureMemory <= 0 {
+		cfg.CaptureMemory = defaultCaptureMemory
+	}
+	g := &GraphQL{
+		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()),
+		slots:     make(chan struct{}, cfg.MaxConcurrent),
+		mutations: make(chan struct{}, max(1, cfg.MaxConcurrent-cfg.MaxConcurrent/5)),
+	}
 	if g.cfg.Recover == nil {
 		g.cfg.Recover = g.recovered
 	}
@@ -160,18 +186,18 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refused
 	}
 
-	p, refused := g.decode(e, r)
+	b := &body{graphQL: g}
+	defer b.release()
+	p, refused := g.decode(e, r, caller, b)
 	if refused != nil {
 		return refused
 	}
 	releaseReadDeadline(e)
 
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
+	if !take(g.slots) {
 		return refuseOverloaded
 	}
+	defer func() { <-g.slots }()
 
 	doc, refused := g.documents.prepare(p.query)
 	if refused != nil {
@@ -189,6 +215,9 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return refuseNoOperation
 	}
 	q.operation = string(op.Operation)
+	if b.large() && !doc.captures[op] {
+		return refuseBody
+	}
 	if r.Method == http.MethodGet && op.Operation != ast.Query {
 		return refuseGETMutation // C01
 	}
@@ -198,7 +227,24 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	if e := g.cfg.Authorize(caller, doc.doc, op, p.variables); e != nil {
 		return authorizeRefusal(e)
 	}
+	caller.RequestID = e.id
+	if op.Operation == ast.Mutation {
+		if !take(g.mutations) {
+			return refuseOverloaded
+		}
+		defer func() { <-g.mutations }()
+	}
 	return g.execute(kyc.WithCaller(r.Context(), caller), e, q, p, doc, op, mayIntrospect)
+}
+
+// take takes one of the slots if there is one.
+func take(slots chan<- struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // checkAnswer refuses what could not be answered whoever asks: a browser that wants a page is told so and not
@@ -238,15 +284,21 @@ func forgeable(h http.Header) bool {
 	return h.Get("X-Apollo-Operation-Name") == "" && h.Get("Apollo-Require-Preflight") == "" && h.Get("X-Kycgate-Csrf") == ""
 }
 
-func (g *GraphQL) decode(e *exchange, r *http.Request) (*params, *refusal) {
+func (g *GraphQL) decode(e *exchange, r *http.Request, caller kyc.Caller, b *body) (*params, *refusal) {
 	if r.Method == http.MethodGet {
 		return decodeURL(r.URL.RawQuery)
 	}
-	body, refused := readBody(e, r, g.cfg.MaxBody)
+	var text []byte
+	var refused *refusal
+	if g.cfg.MayCapture != nil && g.cfg.MayCapture(caller) {
+		text, refused = b.read(e, r)
+	} else {
+		text, refused = readBody(e, r, g.cfg.MaxBody)
+	}
 	if refused != nil {
 		return nil, refused
 	}
-	return decodeBody(body)
+	return decodeBody(text)
 }
 
 func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *params, doc *document, op *ast.OperationDefinition, mayIntrospect bool) *refusal {
@@ -291,12 +343,28 @@ func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *para
 		refuseOverloaded.write(e, q.media)
 		return nil
 	}
+	if limited := rateLimited(response.Errors); limited != nil && op.Operation == ast.Query {
+		return limited
+	}
 	// An answer that came into being is written even so: a client that has only closed its half still reads.
 	q.outcome = outcomeOf(response.Errors)
 	if gone {
 		q.outcome = outcomeCanceled
 	}
 	writeResponse(e, q.media, response)
+	return nil
+}
+
+// rateLimited is the refusal of an operation of which a part was refused for being asked too often (N06); nil if none
+// was. The rest of a query has changed nothing and is not answered: which part had no luck is nobody's business.
+func rateLimited(errs gqlerror.List) *refusal {
+	for _, e := range errs {
+		if e.Extensions["code"] == codeRateLimited {
+			seconds, _ := e.Extensions["retryAfter"].(int)
+			return atHTTP(http.StatusTooManyRequests, codeRateLimited, reasonRateLimited, e.Message).
+				with("Retry-After", strconv.Itoa(max(1, seconds)))
+		}
+	}
 	return nil
 }
 

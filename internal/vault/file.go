@@ -94,14 +94,11 @@ func parse(data []byte) (file, error) {
 	if f.Version > formatVersion {
 		return file{}, errors.New("was made by a newer kycgate: run that one")
 	}
-	w := f.Wrapping
-	if f.Version != formatVersion || (f.MadeBy != byInit && f.MadeBy != bySandbox) || (w.Argon2id == nil) == (w.KMS == nil) {
+	if f.Version != formatVersion || (f.MadeBy != byInit && f.MadeBy != bySandbox) {
 		return file{}, errNotWhole
 	}
-	if w.Argon2id != nil {
-		if err := w.Argon2id.check(); err != nil {
-			return file{}, err
-		}
+	if err := f.Wrapping.check(); err != nil {
+		return file{}, err
 	}
 	if !bytes.Equal(f.encode(), data) {
 		return file{}, errNotWhole
@@ -169,12 +166,16 @@ func parseContents(plain []byte) (*secrets, error) {
 // Create makes a new keyset file, mode 0600, and has it on the device when it returns. It never replaces a
 // file: data encrypted with a keyset that is gone is gone.
 func Create(path string, w Wrapper) (err error) {
+	exists := fmt.Errorf("%s exists already and is not replaced, because what was encrypted with it would be lost: choose another name: %w", path, os.ErrExist)
+	if _, err := os.Lstat(path); err == nil {
+		return exists // before anything slow; writeNew asks again
+	}
 	how, key, err := w.wrapper().create()
 	if err != nil {
 		return err
 	}
 	by := byInit
-	if w.wrapper().sandbox {
+	if how.Sandbox {
 		by = bySandbox
 	}
 	s, err := newSecrets()
@@ -190,7 +191,7 @@ func Create(path string, w Wrapper) (err error) {
 	}
 	err = writeNew(path, f.encode())
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s exists already and is not replaced, because what was encrypted with it would be lost: choose another name: %w", path, os.ErrExist)
+		return exists
 	}
 	if err == nil {
 		err = syncFolder(path)
@@ -220,14 +221,17 @@ func Open(path string, w Wrapper) (*Keyset, error) {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
 	key, err := w.wrapper().open(f.Wrapping)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrPassphrase), errors.Is(err, ErrKMS):
 		return nil, fmt.Errorf("%s: %w", path, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s %w", path, err)
 	}
 	s, ok, err := f.unseal(key)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s %w", path, err)
-	case !ok && f.Wrapping.KMS != nil:
+	case !ok && f.Wrapping.Argon2id == nil:
 		return nil, fmt.Errorf("%s %w", path, errNotWhole)
 	case !ok:
 		return nil, fmt.Errorf("%s: %w: give the one it was made with", path, ErrPassphrase)
@@ -240,8 +244,16 @@ func Open(path string, w Wrapper) (*Keyset, error) {
 	return k, nil
 }
 
-// MadeBySandbox reports whether the keyset is one of a sandbox, whose passphrase everybody knows.
-func (k *Keyset) MadeBySandbox() bool { return k.keys().head.MadeBy == bySandbox }
+// OpenSandbox opens the keyset of a sandbox and makes it first if it is not there.
+func OpenSandbox(path string) (k *Keyset, made bool, err error) {
+	err = Create(path, Sandbox())
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, false, err
+	}
+	made = err == nil
+	k, err = Open(path, Sandbox())
+	return k, made, err
+}
 
 // MadeBy is the command that made the keyset.
 func (k *Keyset) MadeBy() string { return k.keys().head.MadeBy }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -13,7 +14,7 @@ import (
 
 func TestRotation(t *testing.T) {
 	t.Parallel()
-	path, serving := made(t)
+	path, serving := protected(t)
 	old := wrap(t, serving, "key", "here")
 	rotating := again(t, serving)
 
@@ -144,8 +145,9 @@ func TestRotationThroughALink(t *testing.T) {
 	path, k := made(t)
 	link := filepath.Join(t.TempDir(), "keyset.json")
 	must(t, os.Symlink(path, link))
-	linked := opened(t, link)
-	_, err := linked.AddPrimary()
+	linked, _, err := OpenSandbox(link)
+	must(t, err)
+	_, err = linked.AddPrimary()
 	must(t, err)
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the link became %v, %v", info.Mode(), err)
@@ -164,7 +166,7 @@ func TestFileGoneBad(t *testing.T) {
 	must(t, err)
 	wrapped := wrap(t, k, "key", "")
 	another := filepath.Join(t.TempDir(), "another.json")
-	must(t, Create(another, Passphrase(passphrase)))
+	must(t, Create(another, Sandbox()))
 	other, err := os.ReadFile(another)
 	must(t, err)
 	// The same head around other keys, as nobody but us can make it.
@@ -186,7 +188,7 @@ func TestFileGoneBad(t *testing.T) {
 		"others' keys": {func() error { return os.WriteFile(path, forged.encode(), 0o600) }, "not the keyset this process started with"},
 		"wrapped anew": {func() error {
 			g := f
-			g.Wrapping.Argon2id = &argon2id{make([]byte, saltSize), 1, 1 << 16, 1}
+			g.Wrapping = wrapping{Argon2id: &argon2id{make([]byte, saltSize), 1, 1 << 16, 1}}
 			return os.WriteFile(path, g.encode(), 0o600)
 		}, "not the keyset this process started with"},
 		"keys cut short": {func() error { g := f; g.Keys = g.Keys[:40]; return os.WriteFile(path, g.encode(), 0o600) }, "restore your copy"},
@@ -271,4 +273,21 @@ func TestProcessesAgree(t *testing.T) {
 			},
 		})
 	})
+}
+
+// Root may rotate, and the user that the gateway runs as can still read the file.
+func TestRotationKeepsTheOwner(t *testing.T) {
+	t.Parallel()
+	path, k := made(t)
+	const user, group = 4321, 4322
+	if err := os.Chown(path, user, group); err != nil {
+		t.Skip(err) // only root gives files away
+	}
+	_, err := k.AddPrimary()
+	must(t, err)
+	info, err := os.Stat(path)
+	must(t, err)
+	if s, ok := info.Sys().(*syscall.Stat_t); !ok || s.Uid != user || s.Gid != group || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file belongs to %+v, mode %v", info.Sys(), info.Mode())
+	}
 }

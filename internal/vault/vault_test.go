@@ -19,8 +19,17 @@ import (
 
 const passphrase = "correct horse battery staple"
 
-// made makes a keyset file and opens it.
+// made makes a keyset file and opens it. It is a sandbox's, which costs no derivation, for all that is not about passphrases.
 func made(t testing.TB) (string, *Keyset) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keyset.json")
+	k, _, err := OpenSandbox(path)
+	must(t, err)
+	return path, k
+}
+
+// protected is made with a passphrase.
+func protected(t testing.TB) (string, *Keyset) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keyset.json")
 	must(t, Create(path, Passphrase(passphrase)))
@@ -34,7 +43,7 @@ func opened(t testing.TB, path string) *Keyset {
 	return k
 }
 
-// again is another process with the same file, without the cost of argon2id.
+// again is another process with the same file, whatever it is wrapped by.
 func again(t testing.TB, k *Keyset) *Keyset {
 	t.Helper()
 	f, info, err := read(k.keys().path)
@@ -79,14 +88,14 @@ func unwraps(t testing.TB, k *Keyset, wrapped []byte, plain, associated string) 
 
 func TestFileKeepsEverything(t *testing.T) {
 	t.Parallel()
-	path, k := made(t)
+	path, k := protected(t)
 	wrapped, index, mac, signature := wrap(t, k, "key", "here"), k.Index("acme", "cpf", "52998224725"), k.MAC([]byte("row")), k.Sign([]byte("head"))
 	other := opened(t, path)
 	unwraps(t, other, wrapped, "key", "here")
 	if !other.Current(wrapped) || !bytes.Equal(other.Index("acme", "cpf", "52998224725"), index) || !bytes.Equal(other.MAC([]byte("row")), mac) || !other.Verify([]byte("head"), signature) {
 		t.Error("the file opened again is another keyset")
 	}
-	if len(index) != 16 || len(mac) != 32 || other.Masters() != 1 || other.MadeBy() != "kycgate keys init" || other.MadeBySandbox() {
+	if len(index) != 16 || len(mac) != 32 || other.Masters() != 1 || other.MadeBy() != "kycgate keys init" {
 		t.Error(len(index), len(mac), other.Masters(), other.MadeBy())
 	}
 	info, err := os.Stat(path)
@@ -99,7 +108,7 @@ func TestFileKeepsEverything(t *testing.T) {
 // Nothing of the keys is in the file in clear, in any of the ways bytes are written.
 func TestFileHoldsNoSecret(t *testing.T) {
 	t.Parallel()
-	path, k := made(t)
+	path, k := protected(t)
 	data, err := os.ReadFile(path)
 	must(t, err)
 	plain := decrypted(t, k)
@@ -157,7 +166,7 @@ func TestCreateReplacesNothing(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	good, _ := made(t)
+	good, _ := protected(t)
 	data, err := os.ReadFile(good)
 	must(t, err)
 	dir := t.TempDir()
@@ -168,6 +177,8 @@ func TestOpenRefuses(t *testing.T) {
 		return path
 	}
 	altered := bytes.Replace(data, []byte(`"kycgate keys init"`), []byte(`"kycgate sandbox"`), 1)
+	sandbox := filepath.Join(dir, "sandbox.json")
+	must(t, Create(sandbox, Sandbox()))
 	// Whoever repairs the checksum as well changed what is bound to the keys.
 	f, err := parse(data)
 	must(t, err)
@@ -191,6 +202,8 @@ func TestOpenRefuses(t *testing.T) {
 		"readable by group":  {put("group", data, 0o640), Passphrase(passphrase), errReadable, "chmod 600"},
 		"a folder":           {dir, Passphrase(passphrase), errNotWhole, "restore your copy"},
 		"not there":          {filepath.Join(dir, "none"), Passphrase(passphrase), os.ErrNotExist, "kycgate keys init"},
+		"a sandbox's":        {sandbox, Passphrase(passphrase), nil, "protects nothing"},
+		"for a sandbox":      {good, Sandbox(), nil, "not a sandbox's"},
 		"of the future":      {put("future", bytes.Replace(data, []byte(`"kycgate_keyset": 1`), []byte(`"kycgate_keyset": 2`), 1), 0o600), Passphrase(passphrase), nil, "newer kycgate"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +222,7 @@ func TestOpenRefuses(t *testing.T) {
 // Every bit of the file counts.
 func TestEveryBitFlipIsRefused(t *testing.T) {
 	t.Parallel()
-	path, k := made(t)
+	path, k := protected(t)
 	data, err := os.ReadFile(path)
 	must(t, err)
 	for i := range len(data) * 8 {
@@ -312,7 +325,10 @@ func TestNothingPrints(t *testing.T) {
 	t.Parallel()
 	path, k := made(t)
 	w := Passphrase(passphrase)
-	secret := []string{passphrase, string(k.keys().key), hex.EncodeToString(k.keys().key), fmt.Sprint(k.keys().key), hex.EncodeToString(k.keys().index), fmt.Sprint(k.keys().index), path}
+	secret := []string{passphrase, path}
+	for _, key := range [][]byte{k.keys().key, k.keys().index, k.keys().mac, k.keys().sign} {
+		secret = append(secret, string(key), hex.EncodeToString(key), strings.Trim(fmt.Sprintf("%d", key), "[]"))
+	}
 	type holder struct {
 		Keyset  *Keyset
 		Copy    Keyset
@@ -384,4 +400,35 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// A sandbox keeps its keyset, and its keyset is no other's.
+func TestSandbox(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "kycgate-sandbox-keyset.json")
+	k, made, err := OpenSandbox(path)
+	if err != nil || !made || k.MadeBy() != "kycgate sandbox" {
+		t.Fatal(made, err)
+	}
+	wrapped := wrap(t, k, "key", "")
+	again, made, err := OpenSandbox(path)
+	if err != nil || made {
+		t.Fatal(made, err)
+	}
+	unwraps(t, again, wrapped, "key", "")
+	if other, _, err := OpenSandbox(filepath.Join(t.TempDir(), "keyset.json")); err != nil || bytes.Equal(other.Index("a", "b", "c"), k.Index("a", "b", "c")) {
+		t.Errorf("two sandboxes have the same keys: %v", err)
+	}
+	info, err := os.Stat(path)
+	must(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	must(t, os.WriteFile(path, []byte("{}"), 0o600))
+	if _, _, err := OpenSandbox(path); !errors.Is(err, errNotWhole) {
+		t.Errorf("a damaged one: %v", err)
+	}
+	if _, _, err := OpenSandbox(filepath.Join(path, "none")); err == nil {
+		t.Error("made in a folder that is not there")
+	}
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -44,11 +45,8 @@ type wrapper struct {
 // Passphrase wraps with a key that argon2id makes of the text.
 func Passphrase(text string) Wrapper { return newWrapper(wrapper{passphrase: text}) }
 
-// SandboxPassphrase wraps the keysets of sandboxes. It is no secret, and production refuses it.
-const SandboxPassphrase = "kycgate-sandbox-passphrase" // #nosec G101 -- public on purpose
-
-// Sandbox wraps with SandboxPassphrase and marks the file, for good, as a sandbox's.
-func Sandbox() Wrapper { return newWrapper(wrapper{passphrase: SandboxPassphrase, sandbox: true}) }
+// Sandbox wraps with a key that everybody knows, and says so in the file: no other wrapper opens it.
+func Sandbox() Wrapper { return newWrapper(wrapper{sandbox: true}) }
 
 // KMS wraps with the key of a KMS that the URI names. The KMS is asked once, when the file is made or
 // opened, and never sees a key of the keyset: it wraps the key that the file is encrypted with.
@@ -60,6 +58,28 @@ func KMS(uri string, client registry.KMSClient) Wrapper {
 type wrapping struct {
 	Argon2id *argon2id `json:"argon2id,omitempty"`
 	KMS      *kms      `json:"kms,omitempty"`
+	Sandbox  bool      `json:"sandbox,omitempty"` // by nothing
+}
+
+// sandboxKey encrypts the files of sandboxes. No derivation could make it a secret.
+var sandboxKey = sha256.Sum256([]byte("kycgate sandbox keyset: protects nothing"))
+
+// check refuses what create does not make.
+func (h wrapping) check() error {
+	ways := 0
+	for _, set := range []bool{h.Argon2id != nil, h.KMS != nil, h.Sandbox} {
+		if set {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return errNotWhole
+	}
+	if a := h.Argon2id; a != nil && (len(a.Salt) != saltSize || a.Time < 1 || a.Time > maxArgonTime ||
+		a.MemoryKiB < argonMemoryKiB || a.MemoryKiB > maxArgonMemoryKiB || a.Threads < 1) {
+		return errNotWhole
+	}
+	return nil
 }
 
 // argon2id are the parameters of the derivation (RFC 9106).
@@ -93,14 +113,6 @@ const (
 // kmsAssociated binds what the KMS wraps to this use of its key.
 const kmsAssociated = "kycgate keyset 1"
 
-func (a *argon2id) check() error {
-	if len(a.Salt) != saltSize || a.Time < 1 || a.Time > maxArgonTime || a.MemoryKiB < argonMemoryKiB ||
-		a.MemoryKiB > maxArgonMemoryKiB || a.Threads < 1 {
-		return errNotWhole
-	}
-	return nil
-}
-
 func (a *argon2id) key(passphrase string) []byte {
 	// The working memory is needed once in the life of a process: give it back.
 	defer debug.FreeOSMemory()
@@ -109,10 +121,12 @@ func (a *argon2id) key(passphrase string) []byte {
 
 // create makes the key of a new file.
 func (w wrapper) create() (wrapping, []byte, error) {
-	if w.passphrase == "" && w.uri == "" {
+	switch {
+	case w.sandbox:
+		return wrapping{Sandbox: true}, sandboxKey[:], nil
+	case w.passphrase == "" && w.uri == "":
 		return wrapping{}, nil, fmt.Errorf("%w: it is empty", ErrPassphrase)
-	}
-	if w.uri == "" {
+	case w.uri == "":
 		a := &argon2id{Salt: make([]byte, saltSize), Time: argonTime, MemoryKiB: argonMemoryKiB, Threads: argonThreads}
 		_, _ = rand.Read(a.Salt) // never fails
 		return wrapping{Argon2id: a}, a.key(w.passphrase), nil
@@ -133,6 +147,12 @@ func (w wrapper) create() (wrapping, []byte, error) {
 // open gives the key of a file that is wrapped like this.
 func (w wrapper) open(how wrapping) ([]byte, error) {
 	switch {
+	case how.Sandbox && w.sandbox:
+		return sandboxKey[:], nil
+	case how.Sandbox:
+		return nil, errors.New("is a sandbox's and protects nothing: make one with `kycgate keys init`")
+	case w.sandbox:
+		return nil, errors.New("is not a sandbox's: name it and what it is wrapped by in `keys`")
 	case w.passphrase == "" && w.uri == "":
 		return nil, fmt.Errorf("%w: it is empty", ErrPassphrase)
 	case how.Argon2id != nil && w.uri != "":

@@ -229,7 +229,7 @@ func reason(a naturalPersonAnswer) string {
 
 // rejection is an explicit refusal of the data. Their text is looked into and never passed on: it may quote
 // what it refuses.
-func rejection(op string, status int, r refusal) error {
+func rejection(op string, status int, r refusal) *kyc.Error {
 	e := &kyc.Error{Kind: kyc.Rejected, Op: op, Code: httpjson.StatusCode(status), Err: errRefused}
 	switch title := strings.ToLower(string(r.Title)); title {
 	case "invalid request":

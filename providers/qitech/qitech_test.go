@@ -24,6 +24,7 @@ import (
 
 const (
 	key        = "sandbox-key-1234567890"
+	faceKey    = "sandbox-face-key-1234567890"
 	analysisID = kyc.AnalysisID("ana_01JQ0000000000000000000000")
 )
 
@@ -42,7 +43,7 @@ func secret(s string) func() string { return func() string { return s } }
 
 func config(base string) qitech.Config {
 	return qitech.Config{
-		BaseURL: base, APIKey: secret(key), WebhookKey: secret("test_signature_key"),
+		BaseURL: base, APIKey: secret(key), FaceAPIKey: secret(faceKey), WebhookKey: secret("test_signature_key"),
 		CallbackURL: "https://gateway.example.test/webhooks/qitech", Version: "1.2.3",
 	}
 }
@@ -100,7 +101,7 @@ func TestConformance(t *testing.T) {
 			}
 			return p
 		},
-		Canaries: []string{key, "52998224725", "529.982.247-25", "ana@example.com", "Ana Exemplo da Silva", "+5511987654321"},
+		Canaries: []string{key, faceKey, imageBase64(), "52998224725", "529.982.247-25", "ana@example.com", "Ana Exemplo da Silva", "+5511987654321"},
 		Operations: []providertest.Operation{
 			{
 				Slot:    "AnalyzePerson",
@@ -122,6 +123,29 @@ func TestConformance(t *testing.T) {
 				Unreadable: []string{
 					`{"name":"Ana"}`, `{"id":"ana_somebody_else","analysis_status":"automatically_approved"}`,
 				},
+			},
+			{
+				Slot:    "RegisterFace",
+				Call:    func(ctx context.Context, p kyc.Provider) (any, error) { return p.RegisterFace(ctx, faceByImage()) },
+				Answer:  `{"registration_key":"` + registrationKey + `"}`,
+				Refusal: providertest.Refusal{Status: 400, Body: `{"title":"image_quality","description":"x","image_status":"no_faces"}`},
+				Kinds:   map[int]kyc.Kind{404: kyc.Internal},
+				Unreadable: []string{
+					`{"registration_key":null}`, `{"registration_key":7}`, `{"registration_key":"52998224725"}`,
+					`{"registration_key":"` + registrationKey + `","document_number":"111.444.777-35"}`,
+				},
+			},
+			{
+				Slot:       "FetchFace",
+				Call:       func(ctx context.Context, p kyc.Provider) (any, error) { return p.FetchFace(ctx, registrationKey) },
+				Answer:     `{"registration_key":"` + registrationKey + `"}`,
+				Unreadable: []string{`{"registration_key":"7f9c24e8-3b0a-4a3e-9d3e-2f1c5b6a7d80"}`},
+			},
+			{
+				Slot:       "FetchFaceByDocument",
+				Call:       func(ctx context.Context, p kyc.Provider) (any, error) { return p.FetchFaceByDocument(ctx, cpf()) },
+				Answer:     `{"registration_key":"` + registrationKey + `"}`,
+				Unreadable: []string{`{"registration_key":"` + registrationKey + `","document_number":"11144477735"}`},
 			},
 		},
 	})

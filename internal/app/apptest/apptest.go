@@ -90,13 +90,16 @@ func Start(tb testing.TB, o Options) *Gateway {
 	must(tb, err)
 	c := config.Default()
 	c.Environment = config.Sandbox
-	c.Listen, c.AdminListen = freeAddress(tb), freeAddress(tb)
+	c.Listen, c.AdminListen = freeAddress(tb), "127.0.0.1:0"
 	c.PublicURL = "http://" + c.Listen
 	c.Database.URL = config.NewSecret("sqlite://" + filepath.Join(g.Dir, "kycgate.db"))
 	c.Auth.Issuer, c.Auth.Audience, c.Auth.JWKSFile, c.Auth.SigningKeyFile = "https://issuer.test", "kycgate", jwks, signing
 	q := config.DefaultQITech()
 	q.BaseURL, q.APIKey, q.WebhookSecret = sims.URL+"/qitech", config.NewSecret(qitechsim.SandboxAPIKey), config.NewSecret(qitechsim.SandboxWebhookKey)
-	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
+	q.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
+	// Patient callers of an impatient gateway: what is tested is what happens and not after how many seconds, and not how
+	// busy the machine is. A test about answering PENDING sets its own.
+	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
 	f := config.DefaultFinHub()
@@ -186,6 +189,7 @@ func (g *Gateway) SubjectToken(partner string, person kyc.PersonID, scopes ...ky
 // Answer is a GraphQL answer.
 type Answer struct {
 	Status int
+	Header http.Header
 	Body   []byte
 	Data   map[string]any
 	Errors []struct {
@@ -257,7 +261,7 @@ func post(ctx context.Context, client *http.Client, url, token string, body []by
 		return Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a := Answer{Status: resp.StatusCode}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if a.Body, err = io.ReadAll(resp.Body); err != nil {
 		return a, err
 	}

@@ -163,8 +163,9 @@ func (s *Sim) Scenarios() []simulator.Scenario {
 	add(OpAnalyzePerson, "face.registration_key is "+FaceKeyInvalid, "400 \"Invalid request\" for face.registration_key", "ours")
 	add(OpAnalyzePerson, "?analyze=false", statusNotAnalysed+", and no outcome will come", "dossier A.6; the parameter, A.2 row 1")
 	add(OpAnalyzePerson, "the id was sent before", strconv.Itoa(s.config.DuplicateStatus)+" \"Duplicated external_id\"", "dossier A.9")
+	s.faceScenarios(add)
 	add(simulator.AnyOperation, "Authorization is "+SandboxDisabledAPIKey, "403 \"Forbidden\"", "dossier A.8; the key is ours")
-	add(simulator.AnyOperation, "Authorization is not the bare key ("+SandboxAPIKey+" in a sandbox)", strconv.Itoa(s.config.BadKeyStatus)+" \"Invalid ApiKey\"", "dossier A.1, A.8; the key is ours")
+	add(simulator.AnyOperation, "Authorization is not the bare key of the product ("+SandboxAPIKey+", for faces "+SandboxFaceAPIKey+", in a sandbox)", strconv.Itoa(s.config.BadKeyStatus)+" \"Invalid ApiKey\"", "dossier A.1, A.8; the key is ours")
 	return list
 }
 

@@ -1,5 +1,6 @@
 // Package qitechsim simulates the natural person API of QI Tech CaaS: submit, read, report a change of the
-// client's status, and the webhook of a late outcome. It follows the dossier of the provider
+// client's status, and the webhook of a late outcome; and its face API: upload, register, read by key or by
+// document (faces.go). It follows the dossier of the provider
 // (qitech-openco.md, "dossier" in the comments here); where that is silent the choice is marked "ours".
 //
 // The life of an analysis (dossier A.6):
@@ -31,6 +32,7 @@ import (
 // begins with "qitech-sandbox-".
 const (
 	SandboxAPIKey     = "qitech-sandbox-onboarding-key"
+	SandboxFaceAPIKey = "qitech-sandbox-face-key"
 	SandboxWebhookKey = "qitech-sandbox-signature-key"
 	// SandboxDisabledAPIKey is a key that exists and may not use this endpoint: it is answered 403 (dossier A.8).
 	SandboxDisabledAPIKey = "qitech-sandbox-disabled-key"
@@ -41,6 +43,10 @@ const (
 	OpAnalyzePerson       = "analyze_person"
 	OpFetchPersonAnalysis = "fetch_person_analysis"
 	OpUpdateClientStatus  = "update_client_status"
+	OpUploadFaceImage     = "upload_face_image"
+	OpRegisterFace        = "register_face"
+	OpFetchFace           = "fetch_face"
+	OpFetchFaceByDocument = "fetch_face_by_document"
 )
 
 // Never as a delay means that the outcome does not come by itself; [Sim.Decide] still brings it.
@@ -61,6 +67,7 @@ const maxStoredBytes = 512 << 20
 // Config is what may be chosen. The zero value is the sandbox of dossier E.
 type Config struct {
 	APIKey     string // empty: SandboxAPIKey
+	FaceAPIKey string // of the face API; empty: SandboxFaceAPIKey
 	WebhookURL string // empty: no webhooks, the client polls
 	WebhookKey string // empty: SandboxWebhookKey
 
@@ -75,6 +82,10 @@ type Config struct {
 	SuccessStatus   int  // of POST; zero: 200
 	DuplicateStatus int  // of a repeated id, 409 or 429 (A.9); zero: 409
 	BadKeyStatus    int  // of an unknown key, 401 or 403 (A.8); zero: 401
+	// DuplicateFace is what a second registration of a document does (D.6); empty: DuplicateFaceNewKey.
+	DuplicateFace DuplicateFace
+	// UploadedImageKeys takes only image keys that were uploaded here. A key made by the provider's SDK is not.
+	UploadedImageKeys bool
 
 	MaxAnalyses int              // the oldest is dropped above it; below 1: DefaultMaxAnalyses
 	Now         func() time.Time // nil: time.Now
@@ -87,10 +98,12 @@ type Sim struct {
 	outbox  *simulator.Outbox
 	changed simulator.Signal
 
-	analyze, fetch, update, notFound http.HandlerFunc
+	analyze, fetch, update, notFound                 http.HandlerFunc
+	upload, registerFace, fetchFace, fetchByDocument http.HandlerFunc
 
 	mu    sync.Mutex
 	store store
+	faces faceStore
 	hook  string // WebhookURL
 	done  bool
 }
@@ -100,29 +113,37 @@ var _ simulator.Simulator = (*Sim)(nil)
 // New starts a simulator. It must be closed.
 func New(config Config) *Sim {
 	def(&config.APIKey, SandboxAPIKey)
+	def(&config.FaceAPIKey, SandboxFaceAPIKey)
 	def(&config.WebhookKey, SandboxWebhookKey)
 	def(&config.ManualDelay, DefaultManualDelay)
 	def(&config.PendingDelay, DefaultPendingDelay)
 	def(&config.SuccessStatus, http.StatusOK)
 	def(&config.DuplicateStatus, http.StatusConflict)
 	def(&config.BadKeyStatus, http.StatusUnauthorized)
+	def(&config.DuplicateFace, DuplicateFaceNewKey)
 	if config.MaxAnalyses < 1 {
 		config.MaxAnalyses = DefaultMaxAnalyses
 	}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Sim{config: config, hook: config.WebhookURL, store: newStore(config.MaxAnalyses, maxStoredBytes)}
+	s := &Sim{config: config, hook: config.WebhookURL, store: newStore(config.MaxAnalyses, maxStoredBytes), faces: newFaceStore()}
 	s.front = simulator.NewFront(simulator.FrontConfig{
-		Operations: []string{OpAnalyzePerson, OpFetchPersonAnalysis, OpUpdateClientStatus, simulator.WebhookOperation},
+		Operations: []string{OpAnalyzePerson, OpFetchPersonAnalysis, OpUpdateClientStatus,
+			OpUploadFaceImage, OpRegisterFace, OpFetchFace, OpFetchFaceByDocument, simulator.WebhookOperation},
+		MaxBody: maxBody,
 		Reveal: []string{"id", "registration_id", "registration_date", "natural_person_id", "analysis_status", "client_status", "event_date", "reason",
-			"emails.validation_type", "phones.type", "phones.validation_type", "address.validation_type", "face.validation_type", "source.channel", "source.platform", "analyze"},
+			"emails.validation_type", "phones.type", "phones.validation_type", "address.validation_type", "face.validation_type", "source.channel", "source.platform", "analyze", "image_key"},
 		Now: config.Now,
 	})
 	s.outbox = s.newOutbox()
 	s.analyze = s.front.Handle(OpAnalyzePerson, s.serveAnalyze)
 	s.fetch = s.front.Handle(OpFetchPersonAnalysis, s.serveFetch)
 	s.update = s.front.Handle(OpUpdateClientStatus, s.serveUpdate)
+	s.upload = s.front.Handle(OpUploadFaceImage, s.serveUpload)
+	s.registerFace = s.front.Handle(OpRegisterFace, s.serveRegisterFace)
+	s.fetchFace = s.front.Handle(OpFetchFace, s.serveFetchFace)
+	s.fetchByDocument = s.front.Handle(OpFetchFaceByDocument, s.serveFetchFaceByDocument)
 	s.notFound = s.front.Handle(simulator.NoOperation, serveUnmatched)
 	return s
 }
@@ -178,7 +199,15 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/decide", "/analyses":
 		s.serveControl(w, r, path)
 		return
+	case imageCollection, faceCollection:
+		if r.Method == http.MethodPost {
+			map[string]http.HandlerFunc{imageCollection: s.upload, faceCollection: s.registerFace}[path](w, r)
+			return
+		}
 	default:
+		if s.serveFaces(w, r, path) {
+			return
+		}
 		escaped, ok := strings.CutPrefix(path, collection+"/")
 		id, err := url.PathUnescape(escaped)
 		if !ok || err != nil || id == "" || strings.Contains(escaped, "/") {
@@ -198,11 +227,14 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveUnmatched answers 405 on a known path and 404 on any other (dossier A.8). The rest of QI Tech's API,
-// such as the PDF, legal persons and faces, is not simulated.
+// such as the PDF, legal persons and face validation, is not simulated.
 func serveUnmatched(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
 	switch {
-	case r.URL.EscapedPath() == collection:
+	case path == collection, path == imageCollection, path == faceCollection:
 		simulator.MethodNotAllowed(w, http.MethodPost)
+	case strings.HasPrefix(path, faceCollection+"/"):
+		simulator.MethodNotAllowed(w, http.MethodGet)
 	case r.PathValue("id") != "":
 		simulator.MethodNotAllowed(w, http.MethodGet, http.MethodPut)
 	default:
@@ -210,13 +242,23 @@ func serveUnmatched(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// authorized checks the bare key; a word such as "Bearer" before it makes it another key (dossier A.1).
+// authorized checks the bare key of the onboarding API; a word such as "Bearer" before it makes it another key
+// (dossier A.1).
 func (s *Sim) authorized(w http.ResponseWriter, r *http.Request) bool {
+	return s.hasKey(w, r, s.config.APIKey, s.config.FaceAPIKey)
+}
+
+// authorizedForFaces asks for the key of the face API. A key of the other product is known and not enabled.
+func (s *Sim) authorizedForFaces(w http.ResponseWriter, r *http.Request) bool {
+	return s.hasKey(w, r, s.config.FaceAPIKey, s.config.APIKey)
+}
+
+func (s *Sim) hasKey(w http.ResponseWriter, r *http.Request, key, ofOtherProduct string) bool {
 	keys := r.Header.Values("Authorization")
 	switch {
-	case len(keys) == 1 && keys[0] == s.config.APIKey:
+	case len(keys) == 1 && keys[0] == key:
 		return true
-	case len(keys) == 1 && keys[0] == SandboxDisabledAPIKey:
+	case len(keys) == 1 && (keys[0] == SandboxDisabledAPIKey || keys[0] == ofOtherProduct):
 		simulator.WriteError(w, http.StatusForbidden, "Forbidden", "this endpoint is not enabled for the API key")
 	default:
 		simulator.WriteError(w, s.config.BadKeyStatus, "Invalid ApiKey", "the header Authorization must hold the API key and nothing else")
