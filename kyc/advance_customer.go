@@ -165,10 +165,7 @@ func finishJob(ctx context.Context, tx Tx, job *Job) error {
 
 // customerRefusal is FinHub's explicit refusal of the data as the caller sees it.
 func customerRefusal(err error) UserError {
-	var e *Error
-	if !asError(err, &e) {
-		e = E(Rejected, "kyc.register_customer", err)
-	}
+	e := asError(err)
 	out := providerRefusal(providerFinhub, e)
 	if len(e.Path) > 1 && e.Path[1] == "parameters" {
 		out.Code, out.Message = CodeCategoryParameter, "the provider refused this parameter: correct it and register again"

@@ -17,6 +17,8 @@ type (
 	AnalysisID string
 	// CustomerID names one customer at a provider (cus_…).
 	CustomerID string
+	// ProcessID names one biometric or document check (prc_…).
+	ProcessID string
 	// FaceID names one face registration of one partner (fac_…).
 	FaceID string
 	// JobID names a row of the jobs table (job_…).
@@ -29,6 +31,7 @@ const (
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
 	customerPrefix     = "cus_"
+	processPrefix      = "prc_"
 	facePrefix         = "fac_"
 	jobPrefix          = "job_"
 )
@@ -59,6 +62,9 @@ func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
 
 // NewCustomerID makes a fresh id.
 func NewCustomerID() CustomerID { return CustomerID(newID(customerPrefix)) }
+
+// NewProcessID makes a fresh id.
+func NewProcessID() ProcessID { return ProcessID(newID(processPrefix)) }
 
 // NewFaceID makes a fresh id.
 func NewFaceID() FaceID { return FaceID(newID(facePrefix)) }

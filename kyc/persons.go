@@ -102,21 +102,29 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 
 // Node gives any object by its global id, or nil. The prefix says which table to ask.
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
-	can := CallerFrom(ctx).Can
-	if strings.HasPrefix(id, customerPrefix) {
-		if !can(CustomersRead) {
+	c := CallerFrom(ctx)
+	switch {
+	case strings.HasPrefix(id, processPrefix):
+		if !c.IsSubject() && !c.Can(ProcessesRead) {
 			return nil, nil
 		}
-		c, err := s.Customer(ctx, CustomerID(id))
-		if c == nil {
+		p, err := s.Process(ctx, ProcessID(id))
+		if p == nil {
+			return nil, err // a nil *Process in the interface would not be null
+		}
+		return p, err
+	case strings.HasPrefix(id, customerPrefix):
+		if !c.Can(CustomersRead) {
+			return nil, nil
+		}
+		customer, err := s.Customer(ctx, CustomerID(id))
+		if customer == nil {
 			return nil, err
 		}
-		return c, err
-	}
-	if !can(PersonsRead) {
+		return customer, err
+	case !c.IsSubject() && !c.Can(PersonsRead):
 		return nil, nil
-	}
-	if strings.HasPrefix(id, facePrefix) {
+	case strings.HasPrefix(id, facePrefix):
 		f, err := s.Face(ctx, FaceID(id))
 		if f == nil {
 			return nil, err
@@ -125,7 +133,7 @@ func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
-		return nil, err // a nil *Person in the interface would not be null
+		return nil, err
 	}
 	return p, err
 }

@@ -2,7 +2,6 @@ package kyc
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -241,13 +240,8 @@ func (s *Service) verify(ctx context.Context, job *Job, c *Customer, provider Pr
 
 // stepRefusal is FinHub's explicit refusal of a step as the caller sees it.
 func stepRefusal(err error) UserError {
-	var e *Error
-	if !asError(err, &e) {
-		e = E(Rejected, "kyc.customer", err)
-	}
+	e := asError(err)
 	out := providerRefusal(providerFinhub, e)
 	out.Message = "the provider refused this"
 	return out
 }
-
-func asError(err error, into **Error) bool { return errors.As(err, into) }

@@ -23,6 +23,8 @@ type loaders struct {
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
 	audit         map[kyc.Page]*batch[*kyc.AuditConnection]
 	service       *kyc.Service
+
+	processes *processLoaders
 }
 
 type loadersKey struct{}
@@ -32,6 +34,7 @@ func newLoaders(s *kyc.Service) *loaders {
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
 	l.customers = &batch[[]*kyc.Customer]{loaders: l, fetch: s.CustomersOf}
+	l.processes = newProcessLoaders(s)
 	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
 	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}
 	return l

@@ -19,6 +19,7 @@ var ofPerson = []struct{ table, where, subject string }{
 	{table: "external_ids", where: `partner_id = ? AND person_id = ?`},
 	{table: "analyses", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "customers", where: `partner_id = ? AND person_id = ?`, subject: "id"},
+	{table: "processes", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "faces", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "registrations", where: `partner_id = ? AND person_id = ?`},
 	{table: "persons", where: `partner_id = ? AND id = ?`},

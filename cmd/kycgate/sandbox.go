@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 type sandboxCmd struct {
@@ -178,11 +180,34 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 		Password:  config.NewSecret(finhubsim.SandboxPassword),
 		TenantKey: config.NewSecret(finhubsim.SandboxTenantKey), TenantSecret: config.NewSecret(finhubsim.SandboxTenantSecret),
 	}
+	if cfg.Providers.Unico, err = unicoConfig(data, simulated); err != nil {
+		return config.Config{}, err
+	}
 	cfg.Partners = []config.Partner{
 		{ID: qitechPartner, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme_1"},
 		{ID: opencoPartner, SourceKYC: config.SourceOpenCo, FinHubTenant: "fh_api_bazaar_1"},
 	}
 	return cfg, cfg.Validate()
+}
+
+// unicoConfig is a Unico with one key for each product. The private key is this run's: the simulator knows no other.
+func unicoConfig(data, simulated string) (*config.Unico, error) {
+	u := config.DefaultUnico()
+	u.BaseURL, u.TokenURL, u.Audience = simulated+"/unico", simulated+"/unico/oauth2/token", simulated
+	u.ServiceAccount, u.TenantID = unicosim.SandboxServiceAccount, unicosim.SandboxTenantID
+	u.WebhookAuth = config.NewSecret(unicosim.SandboxWebhookAuth)
+	for _, key := range []string{unicosim.KeyLiveness, unicosim.KeyAlertScore, unicosim.KeyGovernment, unicosim.KeyOneToOne, unicosim.KeyDocumentsOnly} {
+		u.APIKeys = append(u.APIKeys, config.UnicoAPIKey{Key: config.NewSecret(key), Capabilities: unicosim.SandboxKeys()[key]})
+	}
+	u.PrivateKeyFile = filepath.Join(data, "unico.pem")
+	// Removed first: one of an earlier run may be there, and WriteFile would keep its permissions.
+	if err := os.Remove(u.PrivateKeyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("replace the sandbox's key: %w", err)
+	}
+	if err := os.WriteFile(u.PrivateKeyFile, unicosim.PrivateKeyPEM(), 0o600); err != nil {
+		return nil, fmt.Errorf("write the sandbox's key: %w", err)
+	}
+	return u, nil
 }
 
 // waitReady waits until the gateway says it is ready.

@@ -12,6 +12,7 @@ import (
 	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 type simulateCmd struct {
@@ -22,7 +23,7 @@ type simulateCmd struct {
 
 func (simulateCmd) Help() string {
 	return `Each provider is under a path of its own, such as /qitech, and takes its documented sandbox credentials only.
-GET /scenarios lists the magic values, PUT /PROVIDER/faults makes it fail, GET /PROVIDER/requests shows what arrived.
+GET /scenarios lists the magic values and GET /unico/private-key is what a gateway signs with for Unico; PUT /PROVIDER/faults makes it fail, GET /PROVIDER/requests shows what arrived.
 
 Examples:
 
@@ -63,10 +64,12 @@ type simulators struct {
 // newSimulators makes the simulators. Their webhooks go to the gateway at the address, nowhere if it is "".
 func newSimulators(gateway string) *simulators {
 	var qitech qitechsim.Config // its zero value takes the documented sandbox credentials
+	var unico unicosim.Config
 	if gateway != "" {
 		qitech.WebhookURL = gateway + "/callbacks/qitech"
+		unico.WebhookURL = gateway + "/callbacks/unico"
 	}
-	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), finhubsim.New(finhubsim.Config{})}, failed: make(chan error, 1)}
+	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), unicosim.New(unico), finhubsim.New(finhubsim.Config{})}, failed: make(chan error, 1)}
 }
 
 // listen starts to serve and gives the simulators' base URL.

@@ -18,7 +18,10 @@ import (
 	"github.com/kycgate/kycgate/internal/vault"
 )
 
-// sandboxCredential begins every credential that QI Tech's simulator accepts; finhubSandbox those of FinHub's. They are repeated here because
+// unicoSandboxCredential begins every credential of Unico's simulator, likewise.
+const unicoSandboxCredential = "unico-sandbox-"
+
+// sandboxCredential begins every credential that QI Tech's simulator accepts, finhubSandbox those of FinHub's. They are repeated here because
 // the configuration knows no provider; a test of cmd/kycgate holds it against the simulator.
 const (
 	sandboxCredential = "qitech-sandbox-"
@@ -185,7 +188,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, finhubSandbox)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, finhubSandbox) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
@@ -447,6 +450,9 @@ func (v *validator) unico(at string, u *Unico) {
 		}
 	}
 	v.strong(at+".webhook_auth", u.WebhookAuth)
+	if u.HoldAmbiguous <= 0 || u.HoldAmbiguous > time.Minute {
+		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
+	}
 	if len(u.APIKeys) == 0 {
 		v.add(at+".api_keys", required+": at least one key with its capabilities")
 	}

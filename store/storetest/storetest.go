@@ -50,6 +50,9 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"Calls", calls},
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
+		{"ProcessRoundTrip", processRoundTrip},
+		{"ProcessLists", processLists},
+		{"EarlyCallbacks", earlyCallbacks},
 		{"Idempotency", idempotency},
 		{"Audit", audit},
 		{"Export", export},
@@ -107,6 +110,8 @@ func (b *bench) add(things ...any) {
 				err = tx.InsertRegistration(ctx, v)
 			case *kyc.Analysis:
 				err = tx.InsertAnalysis(ctx, v)
+			case *kyc.Process:
+				err = tx.InsertProcess(ctx, v)
 			case *kyc.Job:
 				err = tx.InsertJob(ctx, v)
 			case idempotent:
