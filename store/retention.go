@@ -20,6 +20,9 @@ const (
 	deleteOldCallbacks = `DELETE FROM callbacks WHERE received_at < ?`
 	deleteOldCalls     = `DELETE FROM provider_calls WHERE ended_at < ?`
 	deleteOldKeys      = `DELETE FROM idempotency_keys WHERE created_at < ?`
+	// The newest event of a subject stays: it says which version comes next.
+	deleteOldEvents = `DELETE FROM events WHERE at < ? AND EXISTS
+		(SELECT 1 FROM events n WHERE n.partner_id = events.partner_id AND n.subject = events.subject AND n.version > events.version)`
 	// What stands alone has a key of its own, and that goes first.
 	deleteKeysOfOldFaces = `DELETE FROM data_keys WHERE (partner_id, owner) IN
 		(SELECT f.partner_id, f.id FROM faces f WHERE f.person_id IS NULL AND f.state = 'REGISTERED' AND f.updated_at < ?)`
@@ -82,7 +85,7 @@ func (t *tx) ReplaceProfile(ctx context.Context, r *kyc.Registration) error {
 
 // DeleteOld implements [kyc.Tx].
 func (t *tx) DeleteOld(ctx context.Context, what kyc.OldKind, before time.Time) (n int, err error) {
-	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys, kyc.OldFaces: deleteOldFaces}[what]
+	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys, kyc.OldFaces: deleteOldFaces, kyc.OldEvents: deleteOldEvents}[what]
 	err = t.use(ctx, "store.delete_old", func(_ context.Context, q *session) error {
 		if what == kyc.OldFaces {
 			if _, err := q.exec(deleteKeysOfOldFaces, newMicros(before)); err != nil {
