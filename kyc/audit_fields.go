@@ -33,6 +33,8 @@ const (
 
 	fieldFaceKey      = "FaceRegistration.registrationKey"
 	fieldFaceDocument = "FaceRegistration.documentNumber"
+
+	fieldProcessResult = "Process.result"
 )
 
 // Names of a customer's fields.
@@ -46,9 +48,41 @@ func (c *Customer) event(action AuditAction, fields ...string) AuditEvent {
 	return AuditEvent{Partner: c.PartnerID, Person: c.PersonID, Object: string(c.ID), Action: action, Fields: fields}
 }
 
+// subjectFields are what a process keeps of its input.
+var subjectFields = []struct {
+	name string
+	set  func(ProcessSubject) bool
+}{
+	{"SubjectInput.documentNumber", func(s ProcessSubject) bool { return !s.DocumentNumber.Empty() }},
+	{"SubjectInput.name", func(s ProcessSubject) bool { return !s.Name.Empty() }},
+	{"SubjectInput.email", func(s ProcessSubject) bool { return !s.Email.Empty() }},
+	{"SubjectInput.phone", func(s ProcessSubject) bool { return !s.Phone.Empty() }},
+}
+
+// event is what the audit log is told of a process.
+func (p *Process) event(action AuditAction) AuditEvent {
+	e := AuditEvent{Partner: p.PartnerID, Object: string(p.ID), Action: action}
+	if p.PersonID != nil {
+		e.Person = *p.PersonID
+	}
+	if action == AuditUpdate {
+		e.Fields = []string{fieldProcessResult}
+		return e
+	}
+	for _, f := range subjectFields {
+		if f.set(p.Request) {
+			e.Fields = append(e.Fields, f.name)
+		}
+	}
+	return e
+}
+
 // AuditFields lists every name that a change may have in the audit log. Those of reads come from the schema itself.
 func AuditFields() []string {
-	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument, fieldCustomerUser, fieldCustomerStatus}
+	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument, fieldProcessResult, fieldCustomerUser, fieldCustomerStatus}
+	for _, f := range subjectFields {
+		names = append(names, f.name)
+	}
 	for _, f := range profileFields {
 		names = append(names, f.name)
 	}

@@ -45,6 +45,10 @@ var exportSections = []exportSection{
 		faces, err := r.FacesOf(ctx, p.PartnerID, []PersonID{p.ID}, exportedFaces)
 		return faces[p.ID], err
 	}},
+	{"processes", "Biometric and document checks", []string{"processes"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		found, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
+		return found[p.ID], err
+	}},
 	{"customers", "The person as a customer", []string{"customers"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
 		return customers[p.ID], err
@@ -72,6 +76,8 @@ var exportSections = []exportSection{
 // exportedFaces is more than anybody has.
 const exportedFaces = 1_000_000
 
+const exportedProcesses = 1_000_000
+
 // ExportTables lists the tables an export covers.
 func ExportTables() (tables []string) {
 	for _, s := range exportSections {
@@ -96,6 +102,13 @@ func exportCalls(ctx context.Context, r Reader, p *Person) (any, error) {
 	}
 	for _, f := range faces[p.ID] {
 		references = append(references, string(f.ID))
+	}
+	processes, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range processes[p.ID] {
+		references = append(references, string(one.ID))
 	}
 	customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
 	if err != nil {
