@@ -273,13 +273,15 @@ const (
 	JobProcess JobKind = "process"
 	// JobFace looks up one face registration whose call ended without an answer.
 	JobFace JobKind = "face_registration"
+	// JobCustomer brings a FinHub customer on: look-up, verification, consents, activation.
+	JobCustomer JobKind = "customer"
 	// JobRetention removes what is too old. There is one.
 	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
 func JobKinds() []JobKind {
-	return []JobKind{JobAnalysis, JobProcess, JobFace, JobProspect, JobRetention}
+	return []JobKind{JobAnalysis, JobProcess, JobFace, JobCustomer, JobProspect, JobRetention}
 }
 
 // JobBacklog is the due work of one kind.
