@@ -311,12 +311,11 @@ func (v *CustomerVerification) apply(k ActivationCheck) {
 	if !said || v.State.Final() {
 		return // a check that says nothing about it does not make a waiting verification an open one
 	}
-	v.State = k.Verification.State
+	if k.Verification.ProviderStatus != "" {
+		v.State, v.ProviderStatus = k.Verification.State, k.Verification.ProviderStatus
+	}
 	if k.VerificationOK && v.State != VerificationRejected {
 		v.State = VerificationApproved
-	}
-	if k.Verification.ProviderStatus != "" {
-		v.ProviderStatus = k.Verification.ProviderStatus
 	}
 	if k.Verification.ID != "" {
 		v.ProviderID = k.Verification.ID
