@@ -1,6 +1,7 @@
 package kyc
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -40,8 +41,9 @@ type faceRegistering struct {
 	provider Provider
 	request  FaceRequest
 	source   FaceImageSource
-	key      string // idempotency key, "" without one
-	digest   []byte // of the input
+	key      string          // idempotency key, "" without one
+	digest   []byte          // of the input
+	caller   context.Context // not to work by: only to see whether the caller still waits
 
 	face *FaceRegistration // what it is, or was, about to become
 	job  *Job
@@ -111,6 +113,7 @@ func (s *Service) RegisterFace(ctx context.Context, in RegisterFaceInput) (*Regi
 	// Whatever began goes on without the caller; what did not begin ends with them.
 	begin, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.caller = begin
 	answers := make(chan faceAnswer, 1)
 	s.background.Go(func() {
 		payload, err := s.registerFace(begin, &r)
@@ -180,10 +183,18 @@ func (s *Service) registerFace(begin context.Context, r *faceRegistering) (*Regi
 func (s *Service) faceStanding(ctx context.Context, r *faceRegistering) (open *FaceRegistration, payload *RegisterFacePayload, err error) {
 	err = s.Store.Write(ctx, func(tx Tx) error {
 		var err error
-		if payload, err = r.replay(ctx, tx, s.now()); err != nil || payload != nil {
+		now := s.now()
+		if payload, err = r.replay(ctx, tx, now); err != nil || payload != nil {
 			return err
 		}
-		open, err = s.openFace(ctx, tx, r.request.Document)
+		if open, err = s.openFace(ctx, tx, r.request.Document); err != nil || open != nil {
+			return err
+		}
+		newest, err := tx.FaceByDocument(ctx, r.partner, r.request.Document)
+		if err != nil {
+			return err
+		}
+		payload, err = r.claim(ctx, tx, newest, now)
 		return err
 	})
 	return open, payload, err
@@ -209,9 +220,32 @@ func (r *faceRegistering) replay(ctx context.Context, tx Tx, now time.Time) (*Re
 	case !same:
 		return refusedFace(*idempotencyConflict()), nil
 	case f.State == FaceRegistered:
-		return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, nil
+		if len(f.Request) > 0 {
+			err = r.answered(ctx, tx, f)
+		}
+		return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, err
 	}
 	return nil, nil
+}
+
+// claim answers a face that was found after its caller had been told to repeat, if this is the repeat.
+func (r *faceRegistering) claim(ctx context.Context, tx Tx, f *FaceRegistration, now time.Time) (*RegisterFacePayload, error) {
+	if f == nil || f.State != FaceRegistered || f.PartnerID != r.partner || len(f.Request) == 0 || !bytes.Equal(f.Request, r.digest) {
+		return nil, nil
+	}
+	if err := r.answered(ctx, tx, f); err != nil {
+		return nil, err
+	}
+	return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, r.save(ctx, tx, f, now)
+}
+
+// answered notes that the caller is about to have the face, unless they have gone already: their repeat must find it.
+func (r *faceRegistering) answered(ctx context.Context, tx Tx, f *FaceRegistration) error {
+	if r.caller.Err() != nil {
+		return nil
+	}
+	f.Request = nil
+	return tx.UpdateFace(ctx, f)
 }
 
 // openFace gives the registration of a document that nobody knows the end of. There is at most one in the whole
@@ -311,9 +345,8 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 					}
 				}
 			}
-			if current != nil && current.State == FaceRegistered && current.PartnerID == r.partner && string(current.Request) == string(r.digest) {
-				payload = &RegisterFacePayload{FaceRegistration: current, UserErrors: []UserError{}}
-				return r.save(ctx, tx, current, now)
+			if payload, err = r.claim(ctx, tx, current, now); err != nil || payload != nil {
+				return err
 			}
 		}
 		r.face = &FaceRegistration{
@@ -445,7 +478,10 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 		}
 		f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, key, now
 		payload = &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}
-		return tx.UpdateFace(ctx, f)
+		if err := tx.UpdateFace(ctx, f); err != nil {
+			return err
+		}
+		return r.answered(ctx, tx, f)
 	})
 	return payload, err
 }
@@ -469,9 +505,10 @@ func (s *Service) settleFace(ctx context.Context, r *faceRegistering) (*Register
 				return err
 			}
 		}
-		if f.State != FaceRegistered {
-			due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
+		if f.State == FaceRegistered {
+			return r.answered(record, tx, f)
 		}
+		due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
 		return err
 	})
 	switch {
