@@ -22,6 +22,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	AuditConnection() AuditConnectionResolver
 	FaceRegistration() FaceRegistrationResolver
 	Mutation() MutationResolver
 	Person() PersonResolver
@@ -45,6 +46,29 @@ type ComplexityRoot struct {
 		Street       func(childComplexity int) int
 	}
 
+	AuditConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	AuditEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	AuditRecord struct {
+		Action    func(childComplexity int) int
+		Actor     func(childComplexity int) int
+		At        func(childComplexity int) int
+		Fields    func(childComplexity int) int
+		Object    func(childComplexity int) int
+		Purpose   func(childComplexity int) int
+		RequestID func(childComplexity int) int
+		TokenID   func(childComplexity int) int
+	}
+
 	Email struct {
 		Address func(childComplexity int) int
 	}
@@ -60,6 +84,11 @@ type ComplexityRoot struct {
 		Providers    func(childComplexity int) int
 		Reason       func(childComplexity int) int
 		Status       func(childComplexity int) int
+	}
+
+	ExportPersonPayload struct {
+		Export     func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	ExternalId struct {
@@ -94,6 +123,7 @@ type ComplexityRoot struct {
 
 	Mutation struct {
 		ErasePerson    func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson   func(childComplexity int, personID string) int
 		RegisterFace   func(childComplexity int, input kyc.RegisterFaceInput) int
 		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
 	}
@@ -107,6 +137,7 @@ type ComplexityRoot struct {
 
 	Person struct {
 		Address           func(childComplexity int) int
+		Audit             func(childComplexity int, first *int, after *string) int
 		Birthdate         func(childComplexity int) int
 		CreatedAt         func(childComplexity int) int
 		DocumentNumber    func(childComplexity int) int
@@ -139,6 +170,12 @@ type ComplexityRoot struct {
 	PersonEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	PersonExport struct {
+		CreatedAt func(childComplexity int) int
+		Document  func(childComplexity int) int
+		JSON      func(childComplexity int) int
 	}
 
 	Phone struct {
@@ -291,6 +328,93 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Address.Street(childComplexity), true
 
+	case "AuditConnection.edges":
+		if e.ComplexityRoot.AuditConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.Edges(childComplexity), true
+	case "AuditConnection.nodes":
+		if e.ComplexityRoot.AuditConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.Nodes(childComplexity), true
+	case "AuditConnection.pageInfo":
+		if e.ComplexityRoot.AuditConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.PageInfo(childComplexity), true
+	case "AuditConnection.totalCount":
+		if e.ComplexityRoot.AuditConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConnection.TotalCount(childComplexity), true
+
+	case "AuditEdge.cursor":
+		if e.ComplexityRoot.AuditEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEdge.Cursor(childComplexity), true
+	case "AuditEdge.node":
+		if e.ComplexityRoot.AuditEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEdge.Node(childComplexity), true
+
+	case "AuditRecord.action":
+		if e.ComplexityRoot.AuditRecord.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Action(childComplexity), true
+	case "AuditRecord.actor":
+		if e.ComplexityRoot.AuditRecord.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Actor(childComplexity), true
+	case "AuditRecord.at":
+		if e.ComplexityRoot.AuditRecord.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.At(childComplexity), true
+	case "AuditRecord.fields":
+		if e.ComplexityRoot.AuditRecord.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Fields(childComplexity), true
+	case "AuditRecord.object":
+		if e.ComplexityRoot.AuditRecord.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Object(childComplexity), true
+	case "AuditRecord.purpose":
+		if e.ComplexityRoot.AuditRecord.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.Purpose(childComplexity), true
+	case "AuditRecord.requestId":
+		if e.ComplexityRoot.AuditRecord.RequestID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.RequestID(childComplexity), true
+	case "AuditRecord.tokenId":
+		if e.ComplexityRoot.AuditRecord.TokenID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditRecord.TokenID(childComplexity), true
+
 	case "Email.address":
 		if e.ComplexityRoot.Email.Address == nil {
 			break
@@ -341,6 +465,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Erasure.Status(childComplexity), true
+
+	case "ExportPersonPayload.export":
+		if e.ComplexityRoot.ExportPersonPayload.Export == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.Export(childComplexity), true
+	case "ExportPersonPayload.userErrors":
+		if e.ComplexityRoot.ExportPersonPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportPersonPayload.UserErrors(childComplexity), true
 
 	case "ExternalId.mappedAt":
 		if e.ComplexityRoot.ExternalId.MappedAt == nil {
@@ -465,6 +602,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ErasePerson(childComplexity, args["input"].(kyc.ErasePersonInput)), true
+	case "Mutation.exportPerson":
+		if e.ComplexityRoot.Mutation.ExportPerson == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_exportPerson_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExportPerson(childComplexity, args["personId"].(string)), true
 	case "Mutation.registerFace":
 		if e.ComplexityRoot.Mutation.RegisterFace == nil {
 			break
@@ -519,6 +667,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.Address(childComplexity), true
+	case "Person.audit":
+		if e.ComplexityRoot.Person.Audit == nil {
+			break
+		}
+
+		args, err := ec.field_Person_audit_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Person.Audit(childComplexity, args["first"].(*int), args["after"].(*string)), true
 	case "Person.birthdate":
 		if e.ComplexityRoot.Person.Birthdate == nil {
 			break
@@ -682,6 +841,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PersonEdge.Node(childComplexity), true
+
+	case "PersonExport.createdAt":
+		if e.ComplexityRoot.PersonExport.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.CreatedAt(childComplexity), true
+	case "PersonExport.document":
+		if e.ComplexityRoot.PersonExport.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.Document(childComplexity), true
+	case "PersonExport.json":
+		if e.ComplexityRoot.PersonExport.JSON == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PersonExport.JSON(childComplexity), true
 
 	case "Phone.number":
 		if e.ComplexityRoot.Phone.Number == nil {
@@ -1263,6 +1441,12 @@ type Mutation {
   Erasing somebody again answers the same. While a configured retention holds, the answer is BLOCKED and nothing has happened.
   """
   erasePerson(input: ErasePersonInput!): ErasePersonPayload! @scope(any: [ADMIN])
+  """
+  Hands out everything held of a person: what is known, every registration as received, every decision, where data was
+  sent, what providers reported, and who read or changed it. It takes both scopes, ` + "`" + `admin` + "`" + ` and ` + "`" + `pii:read` + "`" + `, and is
+  itself recorded in the audit log.
+  """
+  exportPerson(personId: ID!): ExportPersonPayload! @scope(any: [ADMIN])
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -1303,6 +1487,8 @@ type Person implements Node {
   registrations(first: Int = 25, after: String @nonpii): RegistrationConnection! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Faces registered for this CPF, oldest first; the newest hundred."
   faceRegistrations: [FaceRegistration!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "Who read or changed which fields of this person, newest first; masked answers are not recorded. ` + "`" + `first` + "`" + ` is 1 to 100."
+  audit(first: Int = 25, after: String @nonpii): AuditConnection! @scope(any: [ADMIN])
   "First registration."
   createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Last change of any field, the KYC status included."
@@ -1349,6 +1535,83 @@ type RegistrationEdge {
   cursor: String! @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
   "The registration."
   node: Registration! @scope(any: [PERSONS_READ, PERSONS_WRITE])
+}
+
+"What was handed out. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `export` + "`" + ` is null."
+type ExportPersonPayload {
+  "Everything held of the person."
+  export: PersonExport @scope(any: [ADMIN])
+  "Why there is none: ` + "`" + `NOT_FOUND` + "`" + `."
+  userErrors: [UserError!]! @scope(any: [ADMIN])
+}
+
+"Everything held of one person at one time."
+type PersonExport {
+  "For programs: an object with a member a noun, values as they are."
+  json: JSON! @scope(any: [PII_READ]) @pii(kind: PAYLOAD)
+  "For people: the same as Markdown."
+  document: String! @scope(any: [PII_READ]) @pii(kind: TEXT)
+  "When it was made."
+  createdAt: DateTime! @scope(any: [ADMIN])
+}
+
+"A page of the audit log."
+type AuditConnection {
+  "Records with their cursors."
+  edges: [AuditEdge!]! @scope(any: [ADMIN])
+  "The same records without cursors."
+  nodes: [AuditRecord!]! @scope(any: [ADMIN])
+  "Where this page stands."
+  pageInfo: PageInfo! @scope(any: [ADMIN])
+  "How many there are in all; counted only when asked for."
+  totalCount: Int! @scope(any: [ADMIN])
+}
+
+"An audit record in a page."
+type AuditEdge {
+  "Opaque; a later page's ` + "`" + `after` + "`" + `."
+  cursor: String! @scope(any: [ADMIN]) @nonpii
+  "The record."
+  node: AuditRecord! @scope(any: [ADMIN])
+}
+
+"""
+One record of the audit log: ids and names of fields, never values. It is written with the change it tells of, or
+before an unmasked answer leaves, and outlives the person.
+"""
+type AuditRecord {
+  "When."
+  at: DateTime! @scope(any: [ADMIN])
+  "What was done."
+  action: AuditAction! @scope(any: [ADMIN])
+  "Who: the token's ` + "`" + `sub` + "`" + `, the person of a subject token, or ` + "`" + `kycgate` + "`" + ` for work that goes on by itself."
+  actor: String! @scope(any: [ADMIN]) @nonpii
+  "The token's ` + "`" + `purpose` + "`" + ` claim, if it is a code; ` + "`" + `unknown` + "`" + ` if it is not; null without one."
+  purpose: String @scope(any: [ADMIN]) @nonpii
+  "Which token: its ` + "`" + `jti` + "`" + `, or a hash of it; null for work that goes on by itself."
+  tokenId: String @scope(any: [ADMIN]) @nonpii
+  "Which fields, as ` + "`" + `Person.motherName` + "`" + `."
+  fields: [String!]! @scope(any: [ADMIN]) @nonpii
+  "Id of what was read or changed: the person, or a registration, an analysis, a process of theirs."
+  object: String! @scope(any: [ADMIN]) @nonpii
+  "As in the log and in the answer's ` + "`" + `X-Request-Id` + "`" + `; null for work that goes on by itself."
+  requestId: String @scope(any: [ADMIN]) @nonpii
+}
+
+"What was done to a person's data."
+enum AuditAction {
+  "It was answered unmasked."
+  READ
+  "It came into being."
+  CREATE
+  "It was changed."
+  UPDATE
+  "It was removed."
+  DELETE
+  "Everything held of the person was handed out."
+  EXPORT
+  "The person was erased."
+  ERASE
 }
 
 "Which persons to list; what is left out does not filter."
@@ -1820,6 +2083,52 @@ func (ec *executionContext) childFields_Address(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Address", field.Name)
 }
 
+func (ec *executionContext) childFields_AuditConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AuditConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AuditConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_AuditConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditRecord(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "at":
+		return ec.fieldContext_AuditRecord_at(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditRecord_action(ctx, field)
+	case "actor":
+		return ec.fieldContext_AuditRecord_actor(ctx, field)
+	case "purpose":
+		return ec.fieldContext_AuditRecord_purpose(ctx, field)
+	case "tokenId":
+		return ec.fieldContext_AuditRecord_tokenId(ctx, field)
+	case "fields":
+		return ec.fieldContext_AuditRecord_fields(ctx, field)
+	case "object":
+		return ec.fieldContext_AuditRecord_object(ctx, field)
+	case "requestId":
+		return ec.fieldContext_AuditRecord_requestId(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditRecord", field.Name)
+}
+
 func (ec *executionContext) childFields_Email(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "address":
@@ -1852,6 +2161,16 @@ func (ec *executionContext) childFields_Erasure(ctx context.Context, field graph
 		return ec.fieldContext_Erasure_completedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Erasure", field.Name)
+}
+
+func (ec *executionContext) childFields_ExportPersonPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "export":
+		return ec.fieldContext_ExportPersonPayload_export(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ExportPersonPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExportPersonPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ExternalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1966,6 +2285,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_registrations(ctx, field)
 	case "faceRegistrations":
 		return ec.fieldContext_Person_faceRegistrations(ctx, field)
+	case "audit":
+		return ec.fieldContext_Person_audit(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Person_createdAt(ctx, field)
 	case "updatedAt":
@@ -1998,6 +2319,18 @@ func (ec *executionContext) childFields_PersonEdge(ctx context.Context, field gr
 		return ec.fieldContext_PersonEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PersonEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_PersonExport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "json":
+		return ec.fieldContext_PersonExport_json(ctx, field)
+	case "document":
+		return ec.fieldContext_PersonExport_document(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_PersonExport_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PersonExport", field.Name)
 }
 
 func (ec *executionContext) childFields_Phone(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -293,7 +293,7 @@ func (s *Service) refuse(ctx context.Context, job *Job, a *Analysis, st step, no
 			if !errors.As(st.err, &ev.refusal) {
 				ev.refusal = E(Rejected, "kyc.advance_analysis", st.err)
 			}
-			return r.takeBack(ctx, tx)
+			return r.takeBack(ctx, tx, now)
 		}
 		current.Submission, current.Reason, current.UpdatedAt = SubmissionRefused, CodeLike(st.code), now
 		if err := tx.UpdateAnalysis(ctx, current); err != nil {

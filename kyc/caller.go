@@ -70,6 +70,11 @@ type Caller struct {
 	Subject string   // the token's `sub`
 	Scopes  ScopeSet // what the token may do
 	Person  PersonID // only on a subject token: the one person it is about
+
+	// What the audit log says of the request beside that.
+	TokenID   string // the token's `jti`, or a hash of the token where that is missing or unfit to be kept
+	Purpose   string // the token's `purpose`, code-like; "" without one
+	RequestID string // ours, as in the log line and X-Request-Id
 }
 
 // Can reports whether the token carries the scope.
@@ -82,12 +87,11 @@ type callerKey struct{}
 
 // WithCaller puts the verified caller into the context. Only the GraphQL endpoint does, after verifying the token.
 func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+	return context.WithValue(ctx, callerKey{}, &request{caller: c})
 }
 
 // CallerFrom returns the caller of a request. Without one it returns the zero Caller, which has no
 // partner and no scope and therefore sees nothing.
 func CallerFrom(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
+	return requestFrom(ctx).caller
 }

@@ -102,6 +102,9 @@ func (s *Service) ErasePerson(ctx context.Context, in ErasePersonInput) (*EraseP
 			erasure = &Erasure{PartnerID: c.Partner, PersonID: p.ID, Status: ErasureBlocked, BlockedUntil: &until, Reason: in.Reason, Providers: []*ProviderErasure{}}
 			return nil
 		}
+		if err := s.audit(ctx, tx, AuditEvent{Person: p.ID, Action: AuditErase, Fields: AuditFields()}); err != nil {
+			return err
+		}
 		erasure, err = tx.ErasePerson(ctx, c.Partner, in.PersonID, in.Reason, now)
 		return err
 	})
@@ -146,6 +149,9 @@ func (s *Service) ReplayErasures(ctx context.Context, listed []Erasure) (again i
 			}
 			if p != nil {
 				again++
+				if err := s.audit(ctx, tx, AuditEvent{Partner: e.PartnerID, Person: p.ID, Action: AuditErase, Fields: AuditFields()}); err != nil {
+					return err
+				}
 			}
 			_, err = tx.ErasePerson(ctx, e.PartnerID, e.PersonID, ErasureRequested, e.CompletedAt.UTC())
 			return err

@@ -138,6 +138,9 @@ func (s *Service) rememberFace(ctx context.Context, provider string, ref FaceRef
 			}
 		}
 		face = f
+		if err := s.audit(ctx, tx, faceEvent(f, AuditCreate)); err != nil {
+			return err
+		}
 		return tx.InsertFace(ctx, f)
 	})
 	return visibleFace(c, face), err
@@ -159,7 +162,19 @@ func (s *Service) learnDocument(ctx context.Context, tx Tx, f *FaceRegistration,
 	if p != nil && p.Version > 0 {
 		f.PersonID = p.ID
 	}
+	if err := s.audit(ctx, tx, faceEvent(f, AuditUpdate)); err != nil {
+		return err
+	}
 	return tx.InsertFace(ctx, f)
+}
+
+// faceEvent is what the audit log is told of a face: that its key and, when it is known, its document came to be kept.
+func faceEvent(f *FaceRegistration, action AuditAction) AuditEvent {
+	e := AuditEvent{Partner: f.PartnerID, Person: f.PersonID, Object: string(f.ID), Action: action, Fields: []string{fieldFaceKey}}
+	if !f.DocumentNumber.Empty() {
+		e.Fields = append(e.Fields, fieldFaceDocument)
+	}
+	return e
 }
 
 // othersHave reports whether another partner has a person or a face of a document.

@@ -20,13 +20,31 @@ import (
 // something therefore hides data instead of leaking it.
 const redacted = "[REDACTED]"
 
-type personal struct{ value string }
+type personal struct {
+	_ [0]func() // not comparable: == would compare the pointers
+	// A pointer, because fmt does not call the methods of a value it reaches through an unexported field of
+	// somebody else's struct. It prints the fields instead, and of a pointer only the address.
+	value *string
+}
 
-// Reveal gives the value. Callers are the store's rows and the providers' wire structs.
-func (p personal) Reveal() string { return p.value }
+// hide wraps a value.
+func hide(s string) personal {
+	if s == "" {
+		return personal{}
+	}
+	return personal{value: &s}
+}
+
+// Reveal gives the value. Callers are the store's rows, the providers' wire structs and the export of a person.
+func (p personal) Reveal() string {
+	if p.value == nil {
+		return ""
+	}
+	return *p.value
+}
 
 // Empty reports whether there is no value.
-func (p personal) Empty() bool { return p.value == "" }
+func (p personal) Empty() bool { return p.value == nil }
 
 func (personal) String() string               { return redacted }
 func (personal) GoString() string             { return redacted }
@@ -46,14 +64,14 @@ func (p *personal) unmarshal(v any) error {
 	if !ok {
 		return errNotAString
 	}
-	p.value = s
+	*p = hide(s)
 	return nil
 }
 
 // marshal writes the value for readers with pii:read and its mask for all others.
 func (p personal) marshal(ctx context.Context, w io.Writer, mask func(string) string) error {
-	s := p.value
-	if !CallerFrom(ctx).Can(PIIRead) {
+	s := p.Reveal()
+	if !discloses(ctx) {
 		s = mask(s)
 	}
 	return writeJSONString(w, s)
@@ -87,22 +105,22 @@ type (
 )
 
 // NewName and its siblings wrap a value as it is.
-func NewName(s string) Name { return Name{personal{s}} }
+func NewName(s string) Name { return Name{hide(s)} }
 
 // NewDocumentNumber wraps a value as it is; [ParseCPF] normalises one.
-func NewDocumentNumber(s string) DocumentNumber { return DocumentNumber{personal{s}} }
+func NewDocumentNumber(s string) DocumentNumber { return DocumentNumber{hide(s)} }
 
 // NewEmailAddress wraps a value as it is.
-func NewEmailAddress(s string) EmailAddress { return EmailAddress{personal{s}} }
+func NewEmailAddress(s string) EmailAddress { return EmailAddress{hide(s)} }
 
 // NewPhoneNumber wraps a value as it is.
-func NewPhoneNumber(s string) PhoneNumber { return PhoneNumber{personal{s}} }
+func NewPhoneNumber(s string) PhoneNumber { return PhoneNumber{hide(s)} }
 
 // NewDate wraps a value as it is.
-func NewDate(s string) Date { return Date{personal{s}} }
+func NewDate(s string) Date { return Date{hide(s)} }
 
 // NewPersonalText wraps a value as it is.
-func NewPersonalText(s string) PersonalText { return PersonalText{personal{s}} }
+func NewPersonalText(s string) PersonalText { return PersonalText{hide(s)} }
 
 // The GraphQL methods are spelled out on every type because gqlgen does not see promoted ones.
 
@@ -143,13 +161,21 @@ func (t PersonalText) MarshalGQLContext(ctx context.Context, w io.Writer) error 
 }
 
 // Cents is an amount of money in cents of BRL. It is personal: masked it is null, and it does not print.
-type Cents struct{ value int64 }
+type Cents struct {
+	_     [0]func()
+	value *int64 // as in personal
+}
 
 // NewCents wraps an amount.
-func NewCents(v int64) Cents { return Cents{v} }
+func NewCents(v int64) Cents { return Cents{value: &v} }
 
 // Reveal gives the amount.
-func (c Cents) Reveal() int64 { return c.value }
+func (c Cents) Reveal() int64 {
+	if c.value == nil {
+		return 0
+	}
+	return *c.value
+}
 
 func (Cents) String() string               { return redacted }
 func (Cents) GoString() string             { return redacted }
@@ -162,15 +188,15 @@ func (Cents) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (c *Cents) UnmarshalGQLContext(_ context.Context, v any) error {
 	switch v := v.(type) {
 	case int64:
-		c.value = v
+		*c = NewCents(v)
 	case int:
-		c.value = int64(v)
+		*c = NewCents(int64(v))
 	case json.Number:
 		n, err := v.Int64()
 		if err != nil {
 			return errNotAnInt64
 		}
-		c.value = n
+		*c = NewCents(n)
 	default:
 		return errNotAnInt64
 	}
@@ -179,11 +205,11 @@ func (c *Cents) UnmarshalGQLContext(_ context.Context, v any) error {
 
 // MarshalGQLContext writes the number, or null for readers without pii:read.
 func (c Cents) MarshalGQLContext(ctx context.Context, w io.Writer) error {
-	if !CallerFrom(ctx).Can(PIIRead) {
+	if !discloses(ctx) {
 		_, err := io.WriteString(w, "null")
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d", c.value)
+	_, err := fmt.Fprintf(w, "%d", c.Reveal())
 	return err
 }
 
@@ -206,8 +232,16 @@ func (u UUID) MarshalGQLContext(_ context.Context, w io.Writer) error {
 	return writeJSONString(w, string(u))
 }
 
-// JSON is a JSON document kept byte for byte.
+// JSON is a JSON document kept byte for byte. What it holds is mostly a person's, so it does not print either; its bytes
+// are []byte(j).
 type JSON json.RawMessage
+
+func (JSON) String() string               { return redacted }
+func (JSON) GoString() string             { return redacted }
+func (JSON) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (JSON) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (JSON) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (JSON) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // UnmarshalGQLContext keeps any JSON value.
 func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
@@ -219,9 +253,14 @@ func (j *JSON) UnmarshalGQLContext(_ context.Context, v any) error {
 	return nil
 }
 
-// MarshalGQLContext writes the document as it is.
-func (j JSON) MarshalGQLContext(_ context.Context, w io.Writer) error {
-	if len(j) == 0 {
+// MarshalGQLContext writes the document as it is, and tells whoever records that. Who may have it is decided before:
+// a field that holds a personal document asks for the scope pii:read (PersonalData.PAYLOAD).
+func (j JSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	r := requestFrom(ctx)
+	if r.disclosed != nil {
+		r.disclosed(ctx)
+	}
+	if len(j) == 0 || r.disclosed == nil {
 		_, err := io.WriteString(w, "null")
 		return err
 	}

@@ -84,17 +84,29 @@ func TestMasks(t *testing.T) {
 
 func TestMaskingFollowsTheScope(t *testing.T) {
 	t.Parallel()
-	with := WithCaller(context.Background(), Caller{Scopes: NewScopeSet(PIIRead)})
+	told := 0
+	unrecorded := WithCaller(context.Background(), Caller{Scopes: NewScopeSet(PIIRead)})
+	with := WithDisclosures(unrecorded, func(context.Context) { told++ })
 	var clear, masked, nobody, income bytes.Buffer
 	name := NewName("Maria")
 	if err := name.MarshalGQLContext(with, &clear); err != nil || clear.String() != `"Maria"` {
 		t.Errorf("with pii:read: %s %v", &clear, err)
 	}
-	if err := name.MarshalGQLContext(WithCaller(context.Background(), Caller{Scopes: NewScopeSet(Admin)}), &masked); err != nil || masked.String() != `"M***"` {
+	if told != 1 {
+		t.Errorf("whoever records it was told %d times", told)
+	}
+	var blind bytes.Buffer
+	if err := name.MarshalGQLContext(unrecorded, &blind); err != nil || blind.String() != `"M***"` {
+		t.Errorf("where nobody records it: %s %v", &blind, err)
+	}
+	if err := name.MarshalGQLContext(WithDisclosures(WithCaller(context.Background(), Caller{Scopes: NewScopeSet(Admin)}), func(context.Context) { told++ }), &masked); err != nil || masked.String() != `"M***"` {
 		t.Errorf("without: %s %v", &masked, err)
 	}
 	if err := name.MarshalGQLContext(context.Background(), &nobody); err != nil || nobody.String() != `"M***"` {
 		t.Errorf("without a caller: %s %v", &nobody, err)
+	}
+	if told != 1 {
+		t.Error("a masked value was called disclosed")
 	}
 	if err := NewCents(5).MarshalGQLContext(context.Background(), &income); err != nil || income.String() != "null" {
 		t.Errorf("income: %s %v", &income, err)

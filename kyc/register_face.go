@@ -309,6 +309,10 @@ func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found
 			if err := tx.UpdateFace(ctx, f); err != nil {
 				return err
 			}
+			// In nobody's name: whoever looked may be another partner than the one whose face it is.
+			if err := s.audit(WithCaller(ctx, Caller{}), tx, faceEvent(f, AuditUpdate)); err != nil {
+				return err
+			}
 			return tx.DeleteJob(ctx, string(f.ID))
 		}
 	}
@@ -361,6 +365,9 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 			r.face.PersonID = p.ID
 		}
 		if err := tx.InsertFace(ctx, r.face); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, faceEvent(r.face, AuditCreate)); err != nil {
 			return err
 		}
 		if err := tx.InsertCall(ctx, &Call{PartnerID: r.partner, Provider: r.provider.Name, Operation: opRegisterFace, Reference: string(r.face.ID), Number: 1, StartedAt: now}); err != nil {
@@ -479,6 +486,9 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 		f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, key, now
 		payload = &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}
 		if err := tx.UpdateFace(ctx, f); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, faceEvent(f, AuditUpdate)); err != nil {
 			return err
 		}
 		return r.answered(ctx, tx, f)

@@ -230,8 +230,13 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 		r.person = &Person{ID: NewPersonID(), PartnerID: partner, Profile: r.profile, SourceKyc: r.partner.SourceKyc, Kyc: KycReview{Status: KycPending}, CreatedAt: r.now, UpdatedAt: r.now}
 	}
 	openco := r.partner.SourceKyc != SourceQitech
+	// What is not accepted yet has changed nothing of the person.
+	event := AuditEvent{Partner: partner, Person: r.person.ID, Action: AuditCreate, Fields: []string{fieldPayload}}
+	if mapIt {
+		event.Fields = append(event.Fields, fieldExternalIDs)
+	}
 	if openco {
-		r.count(r.person, nil, r.now)
+		event.settle(r.person, func() { r.count(r.person, nil, r.now) })
 	}
 	switch {
 	case existing == nil:
@@ -255,6 +260,12 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 		}
 	}
 	r.id = NewRegistrationID()
+	if !openco {
+		event.Object = string(r.id)
+	}
+	if err := audit(ctx, tx, r.now, event); err != nil {
+		return nil, err
+	}
 	if err := tx.InsertRegistration(ctx, &Registration{
 		ID: r.id, PartnerID: partner, PersonID: r.person.ID, ExternalID: nonEmpty(r.externalID), Payload: r.payload, Profile: r.profile, ReceivedAt: r.now,
 		Outcome: r.outcome,
@@ -358,10 +369,15 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 		p.Kyc = a.review(p.Kyc.Analyses)
 		p.Version++
 		p.UpdatedAt = now
+		event := AuditEvent{Partner: r.partner.ID, Person: p.ID, Object: string(a.ID), Action: AuditUpdate, Fields: []string{fieldKyc}}
+		if err := audit(ctx, tx, now, event); err != nil {
+			return err
+		}
 		return tx.UpdatePerson(ctx, p)
 	}
 	late := a.ID < p.LatestAnalysis
-	r.count(p, a, now)
+	event := AuditEvent{Partner: r.partner.ID, Person: p.ID, Fields: []string{fieldKyc}}
+	before := event.settle(p, func() { r.count(p, a, now) })
 	if err := tx.AcceptRegistration(ctx, r.partner.ID, p.ID, r.id, r.outcome); err != nil {
 		return err
 	}
@@ -378,6 +394,10 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 			return err
 		}
 		p.Profile = fold(profiles)
+		event.Fields = append(changedFields(&before, &p.Profile), fieldKyc)
+	}
+	if err := audit(ctx, tx, now, event); err != nil {
+		return err
 	}
 	return tx.UpdatePerson(ctx, p)
 }
@@ -535,7 +555,7 @@ func providerRefusal(provider string, refusal *Error) UserError {
 
 // takeBack removes a registration that was never accepted, so that nothing of it is left: no mapping that no
 // other registration brought too, no person without any registration. The ledger of calls stays.
-func (r *registration) takeBack(ctx context.Context, tx Tx) error {
+func (r *registration) takeBack(ctx context.Context, tx Tx, now time.Time) error {
 	partner, person := r.partner.ID, r.person.ID
 	if err := tx.DeleteAnalysis(ctx, r.analysis.ID); err != nil {
 		return err
@@ -544,9 +564,17 @@ func (r *registration) takeBack(ctx context.Context, tx Tx) error {
 		return err
 	}
 	left, withID, err := tx.RegistrationsLeft(ctx, partner, person, nonEmpty(r.externalID))
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	event := AuditEvent{Partner: partner, Person: person, Object: string(r.id), Action: AuditDelete, Fields: []string{fieldPayload}}
+	if !withID && r.externalID != "" {
+		event.Fields = append(event.Fields, fieldExternalIDs)
+	}
+	if err := audit(ctx, tx, now, event); err != nil {
+		return err
+	}
+	switch {
 	case !left:
 		return tx.DeletePerson(ctx, partner, person)
 	case !withID && r.externalID != "":

@@ -136,6 +136,9 @@ func (s *Service) eraseOldPersons(ctx context.Context, before time.Time) (more b
 			if err != nil || p == nil || !p.UpdatedAt.Before(before) {
 				return err // something happened to them meanwhile
 			}
+			if err := s.audit(ctx, tx, AuditEvent{Partner: row.PartnerID, Person: row.PersonID, Action: AuditErase, Fields: AuditFields()}); err != nil {
+				return err
+			}
 			erasure, err = tx.ErasePerson(ctx, row.PartnerID, row.PersonID, ErasureRetention, s.now())
 			return err
 		})
@@ -171,6 +174,9 @@ func (s *Service) removeOldRegistrations(ctx context.Context, before time.Time) 
 			}
 			next.Profile = r.Profile.asked(next.Profile)
 			if err := tx.ReplaceProfile(ctx, next); err != nil {
+				return err
+			}
+			if err := s.audit(ctx, tx, AuditEvent{Partner: row.PartnerID, Person: row.PersonID, Object: string(r.ID), Action: AuditDelete, Fields: []string{fieldPayload}}); err != nil {
 				return err
 			}
 			return tx.DeleteRegistration(ctx, row.PartnerID, row.PersonID, r.ID)

@@ -36,6 +36,8 @@ type Store interface {
 // and may be taken back. Lists and counts leave such persons out, and registrations without an outcome;
 // single look-ups give them, and the Service hides them.
 type Reader interface {
+	ExportReader
+
 	PersonByID(ctx context.Context, partner PartnerID, id PersonID) (*Person, error)
 	PersonByDocument(ctx context.Context, partner PartnerID, document DocumentNumber) (*Person, error)
 	PersonByExternalID(ctx context.Context, partner PartnerID, externalID string) (*Person, error)
@@ -75,6 +77,11 @@ type Reader interface {
 	// Erasure gives the tombstone of an erased person; Erasures those of all partners, oldest first.
 	Erasure(ctx context.Context, partner PartnerID, id PersonID) (*Erasure, error)
 	Erasures(ctx context.Context) ([]*Erasure, error)
+
+	// AuditRecords gives one page of the audit log for each of many persons at once, newest first, with up to
+	// Page.First+1 records a person. Page.After is the number of a record.
+	AuditRecords(ctx context.Context, partner PartnerID, persons []PersonID, page Page) (map[PersonID][]*AuditRecord, error)
+	CountAuditRecords(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]int, error)
 
 	// JobBacklog tells for each kind with due, unleased jobs how many there are and since when.
 	JobBacklog(ctx context.Context, now time.Time) ([]JobBacklog, error)
@@ -153,6 +160,10 @@ type Tx interface {
 
 	// DeleteOld deletes what is older, of all partners, and tells how much that was.
 	DeleteOld(ctx context.Context, what OldKind, before time.Time) (int, error)
+
+	// Audit adds records to the audit log, in this transaction: they are durable with the rest of it or not at all.
+	// It is the last thing the transaction does, so the transaction itself does not see them.
+	Audit(ctx context.Context, records ...*AuditRecord) error
 
 	JobQueue
 }

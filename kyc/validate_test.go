@@ -53,7 +53,7 @@ func FuzzParseCPF(f *testing.F) {
 			return
 		}
 		again, ok := ParseCPF(d.Reveal(), true)
-		if !ok || again != d || len(d.Reveal()) != 11 {
+		if !ok || again.Reveal() != d.Reveal() || len(d.Reveal()) != 11 {
 			t.Errorf("the normal form does not parse to itself")
 		}
 	})

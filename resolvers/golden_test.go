@@ -79,13 +79,15 @@ func newNamer() *namer {
 }
 
 var (
-	anID   = regexp.MustCompile(`\b(per|reg|err|fac)_[0-9A-Z]{26}`)
+	anID   = regexp.MustCompile(`\b(per|reg|ana|err|fac)_[0-9A-Z]{26}`)
 	aKey   = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b`) // of the provider
 	aTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	cursor = regexp.MustCompile(`"(cursor|startCursor|endCursor)":"[^"]+"`)
+	random = regexp.MustCompile(`("(?:tokenId|requestId|providerKey)":"|(?:token id|request id|provider key): )[A-Za-z0-9-]+`)
 )
 
 func (n *namer) stable(s string) string {
+	s = random.ReplaceAllString(s, `${1}$$random`)
 	s = n.named(anID, s, func(id string) string { return id[:3] })
 	s = n.named(aKey, s, func(string) string { return "key" })
 	s = aTime.ReplaceAllString(s, "$$time")

@@ -14,21 +14,24 @@ type loaders struct {
 	externalIDs        *batch[[]*kyc.ExternalID]
 	countRegistrations *batch[int]
 	faces              *batch[[]*kyc.FaceRegistration]
+	countAudit         *batch[int]
 
 	mu            sync.Mutex
 	persons       []kyc.PersonID
 	seen          map[kyc.PersonID]*kyc.Person
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
+	audit         map[kyc.Page]*batch[*kyc.AuditConnection]
 	service       *kyc.Service
 }
 
 type loadersKey struct{}
 
 func newLoaders(s *kyc.Service) *loaders {
-	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection])}
+	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection]), audit: make(map[kyc.Page]*batch[*kyc.AuditConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
 	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
+	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}
 	return l
 }
 
@@ -78,6 +81,19 @@ func (l *loaders) registrationsOf(page kyc.Page) *batch[*kyc.RegistrationConnect
 			return l.service.Registrations(ctx, ids, page)
 		}}
 		l.registrations[page] = b
+	}
+	return b
+}
+
+func (l *loaders) auditOf(page kyc.Page) *batch[*kyc.AuditConnection] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, ok := l.audit[page]
+	if !ok {
+		b = &batch[*kyc.AuditConnection]{loaders: l, fetch: func(ctx context.Context, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.AuditConnection, error) {
+			return l.service.AuditRecords(ctx, ids, page)
+		}}
+		l.audit[page] = b
 	}
 	return b
 }

@@ -80,6 +80,7 @@ func TestPersonalMarksAgreeWithTheTypes(t *testing.T) {
 		"Registration": reflect.TypeFor[kyc.Registration](), "RegisterPersonInput": reflect.TypeFor[kyc.RegisterPersonInput](), "EmailInput": reflect.TypeFor[kyc.EmailInput](),
 		"PhoneInput": reflect.TypeFor[kyc.PhoneInput](), "AddressInput": reflect.TypeFor[kyc.AddressInput](), "ExternalId": reflect.TypeFor[kyc.ExternalID](),
 		"FaceRegistration": reflect.TypeFor[kyc.FaceRegistration](), "RegisterFaceInput": reflect.TypeFor[kyc.RegisterFaceInput](),
+		"PersonExport": reflect.TypeFor[kyc.PersonExport](),
 	}
 	marked := 0
 	for _, typ := range theSchema().Types {
@@ -173,10 +174,6 @@ func TestAuthorize(t *testing.T) {
 // answer a value it does not know as it is.
 func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	t.Parallel()
-	var reasons []string
-	for _, r := range kyc.ErasureReasons() {
-		reasons = append(reasons, string(r))
-	}
 	domain := map[string][]string{
 		"Gender":                {string(kyc.GenderMale), string(kyc.GenderFemale), string(kyc.GenderOther)},
 		"PhoneType":             {string(kyc.PhoneMobile), string(kyc.PhoneResidential), string(kyc.PhoneCommercial)},
@@ -187,7 +184,8 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"FaceImageSource":       {string(kyc.FaceFromImageKey), string(kyc.FaceFromImage), string(kyc.FaceFromElsewhere)},
 		"ErasureStatus":         {string(kyc.ErasureDone), string(kyc.ErasureBlocked)},
 		"ProviderErasureStatus": {string(kyc.ProviderErasureManual)},
-		"ErasureReason":         reasons,
+		"ErasureReason":         words(kyc.ErasureReasons()),
+		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
 		"UserErrorCode": {string(kyc.CodeInvalid), string(kyc.CodeRequired), string(kyc.CodeNotFound), string(kyc.CodeConflict), string(kyc.CodeExternalIDTaken),
 			string(kyc.CodeImageRejected), string(kyc.CodeProviderRejected), string(kyc.CodeProviderNotConfigured), string(kyc.CodeProviderUnavailable), string(kyc.CodeIdempotencyConflict)},
@@ -208,6 +206,13 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 	if len(scopeWords) != len(kyc.Scopes()) || len(graph.AllTokenScope) != len(kyc.Scopes())+1 {
 		t.Error("TokenScope and kyc.Scopes differ")
 	}
+}
+
+func words[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
 }
 
 func graphEnums(t *testing.T) map[string][]string {

@@ -28,9 +28,21 @@ type schema struct {
 }
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
-	run, l := s.ExecutableSchema.Exec(ctx), newLoaders(s.service)
+	l, d := newLoaders(s.service), new(disclosures)
+	with := func(ctx context.Context) context.Context {
+		return context.WithValue(kyc.WithDisclosures(ctx, d.tell), loadersKey{}, l)
+	}
+	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription resolves with this context
 	return func(ctx context.Context) *graphql.Response {
-		return run(context.WithValue(ctx, loadersKey{}, l))
+		answer := run(with(ctx))
+		if read := d.take(); answer != nil && len(read) > 0 {
+			// The answer is there and has not left: what it shows of whom is durable first.
+			if err := s.service.Disclosed(ctx, read); err != nil {
+				graphql.AddError(ctx, err)
+				return &graphql.Response{Errors: answer.Errors}
+			}
+		}
+		return answer
 	}
 }
 

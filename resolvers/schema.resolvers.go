@@ -12,6 +12,11 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
+// TotalCount is the resolver for the totalCount field.
+func (r *auditConnectionResolver) TotalCount(ctx context.Context, obj *kyc.AuditConnection) (int, error) {
+	return loadersFrom(ctx).countAudit.load(ctx, obj.PersonID)
+}
+
 // Person is the resolver for the person field.
 func (r *faceRegistrationResolver) Person(ctx context.Context, obj *kyc.FaceRegistration) (*kyc.Person, error) {
 	return loadersFrom(ctx).personOf(ctx, obj.PersonID)
@@ -36,6 +41,11 @@ func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePerso
 	return r.service.ErasePerson(ctx, input)
 }
 
+// ExportPerson is the resolver for the exportPerson field.
+func (r *mutationResolver) ExportPerson(ctx context.Context, personID string) (*kyc.ExportPersonPayload, error) {
+	return r.service.ExportPerson(ctx, kyc.PersonID(personID))
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)
@@ -53,6 +63,15 @@ func (r *personResolver) Registrations(ctx context.Context, obj *kyc.Person, fir
 // FaceRegistrations is the resolver for the faceRegistrations field.
 func (r *personResolver) FaceRegistrations(ctx context.Context, obj *kyc.Person) ([]*kyc.FaceRegistration, error) {
 	return loadersFrom(ctx).faces.load(ctx, obj.ID)
+}
+
+// Audit is the resolver for the audit field.
+func (r *personResolver) Audit(ctx context.Context, obj *kyc.Person, first *int, after *string) (*kyc.AuditConnection, error) {
+	page, err := kyc.AuditPage(first, after)
+	if err != nil {
+		return nil, err
+	}
+	return loadersFrom(ctx).auditOf(page).load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -117,6 +136,11 @@ func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *ky
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
 }
 
+// AuditConnection returns graph.AuditConnectionResolver implementation.
+func (r *Resolver) AuditConnection() graph.AuditConnectionResolver {
+	return &auditConnectionResolver{r}
+}
+
 // FaceRegistration returns graph.FaceRegistrationResolver implementation.
 func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
 	return &faceRegistrationResolver{r}
@@ -142,6 +166,7 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 }
 
 type (
+	auditConnectionResolver        struct{ *Resolver }
 	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }

@@ -23,6 +23,8 @@ type Keys interface {
 	Current(wrapped []byte) bool
 	// Index is a keyed hash of a value, of its own for each partner and field.
 	Index(partner, field, value string) []byte
+
+	AuditKeys
 }
 
 // The keys, from the outside in:

@@ -53,6 +53,10 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	}); err != nil || check != "ok" {
 		t.Errorf("integrity check: %s, %v", check, err)
 	}
+	// The audit log is in the same transactions, so it is whole and holds one record a person.
+	if r := verifyWith(t, path, keys); r.BadRecord != 0 || int(r.Records) != rows(t, s, `SELECT count(*) FROM persons`) || r.SealedNumber == 0 {
+		t.Errorf("the audit log: %+v", r)
+	}
 	if len(acknowledged) < killRounds {
 		t.Errorf("only %d writes were acknowledged: the test tests nothing", len(acknowledged))
 	}
@@ -106,12 +110,25 @@ func writeUntilKilled(path string) {
 	}
 	documents.Store(time.Now().UnixMicro() % 10_000_000_000)
 	var writers sync.WaitGroup
+	writers.Go(func() {
+		for {
+			if _, err := s.SealAudit(ctx); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+	})
 	for range 8 {
 		writers.Go(func() {
 			for {
 				p := newPerson()
 				err := s.Write(ctx, func(tx kyc.Tx) error {
 					if err := tx.InsertPerson(ctx, p); err != nil {
+						return err
+					}
+					record := newAuditRecord(1)
+					record.PersonID = p.ID
+					if err := tx.Audit(ctx, record); err != nil {
 						return err
 					}
 					return tx.InsertRegistration(ctx, &kyc.Registration{ID: kyc.NewRegistrationID(), PartnerID: acme, PersonID: p.ID, Payload: kyc.JSON(`{}`), Profile: p.Profile, ReceivedAt: epoch, Outcome: kyc.OutcomeCreated})

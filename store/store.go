@@ -21,7 +21,7 @@ import (
 type Options struct {
 	// Path is the file. It and its folder are made when missing, for this user only.
 	Path string
-	// Keys are what personal data is encrypted with; required.
+	// Keys are what personal data is encrypted and the audit log chained with; required.
 	Keys Keys
 	// Registerer gets the metrics; nil keeps none.
 	Registerer prometheus.Registerer
@@ -29,12 +29,16 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+
+	// AuditHeads is the file that signed heads of the audit log are appended to; "" is [HeadsFile] of Path.
+	AuditHeads string
 }
 
 // Store is one SQLite file. It implements [kyc.Store] and is safe for concurrent use.
 type Store struct {
 	reader
 	path   string
+	heads  string // the file of signed heads
 	log    *slog.Logger
 	now    func() time.Time
 	lock   *os.File
@@ -70,13 +74,16 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = secure(s.path); err != nil {
 		return nil, fmt.Errorf("database %s: %w", s.path, err)
 	}
-	if err := s.connect(ctx, o.Registerer); err != nil {
+	if s.heads = o.AuditHeads; s.heads == "" {
+		s.heads = HeadsFile(s.path)
+	}
+	if err := s.connect(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", s.path, err), unlockFile(s.lock))
 	}
 	return s, nil
 }
 
-func (s *Store) connect(ctx context.Context, r prometheus.Registerer) (err error) {
+func (s *Store) connect(ctx context.Context, o Options) (err error) {
 	s.db = openWriter(s.path)
 	pooled := openReaders(s.path)
 	defer func() {
@@ -88,7 +95,7 @@ func (s *Store) connect(ctx context.Context, r prometheus.Registerer) (err error
 	if err != nil {
 		return fmt.Errorf("open the writer: %w", err)
 	}
-	m, err := newMetrics(r)
+	m, err := newMetrics(o.Registerer)
 	if err != nil {
 		return err
 	}
@@ -98,6 +105,7 @@ func (s *Store) connect(ctx context.Context, r prometheus.Registerer) (err error
 	}
 	s.reader = reader{s.pool, s.crypt}
 	s.writer = newWriter(q, s.crypt, s.now, s.log, m)
+	s.writer.audit = auditChain{keys: o.Keys, due: make(chan struct{}, 1)}
 	return nil
 }
 

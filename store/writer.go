@@ -39,6 +39,8 @@ type writer struct {
 	scrubDue bool // the log must be emptied: it holds what was erased
 
 	commit func() error // a variable for the tests, where it fails
+
+	audit auditChain
 }
 
 func newWriter(q *session, c *crypt, now func() time.Time, log *slog.Logger, m *metrics) *writer {
@@ -178,7 +180,8 @@ func (w *writer) loop() {
 type group struct {
 	*writer
 	begun   bool
-	members []*write // done, and to be answered when the commit is
+	members []*write   // done, and to be answered when the commit is
+	audited []auditRow // of the members, in their order
 }
 
 // group runs r and whoever comes meanwhile, and commits.
@@ -296,6 +299,7 @@ func (g *group) settle(r *write, t *tx, alone bool, err error) {
 		return
 	}
 	g.members = append(g.members, r)
+	g.audited = append(g.audited, t.audited...)
 }
 
 // end commits and answers.
@@ -305,6 +309,15 @@ func (g *group) end() {
 	}
 	if len(g.members) == 0 {
 		g.undo(nil)
+		return
+	}
+	if err := g.audit.append(g.q, g.audited); err != nil {
+		why := auditFailure(err)
+		g.log.LogAttrs(untimed, slog.LevelError, "nothing was written, because the audit log could not be", slog.Any("error", why))
+		if lostSync(err) {
+			g.fail(why)
+		}
+		g.undo(why)
 		return
 	}
 	g.metrics.commits.Inc()
@@ -317,6 +330,9 @@ func (g *group) end() {
 		return
 	}
 	g.begun = false
+	if len(g.audited) > 0 {
+		g.audit.committed()
+	}
 	for _, m := range g.members {
 		m.finish(nil)
 	}
@@ -334,7 +350,7 @@ func (g *group) undo(why error) {
 	for _, m := range g.members {
 		m.finish(why)
 	}
-	g.members = nil
+	g.members, g.audited = nil, nil
 }
 
 // refuse answers a write that found the file locked by somebody else, and all who have queued up behind it: they
@@ -425,6 +441,8 @@ type tx struct {
 
 	opened  []*dataKey   // those it has worked with
 	learned []learnedKey // partner keys to remember once this is committed
+
+	audited []auditRow // to be chained and written when the group commits
 }
 
 func (w *writer) newTx() *tx {

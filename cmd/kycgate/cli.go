@@ -26,6 +26,8 @@ type cli struct {
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database to the schema of this binary; serve and sandbox do it too."`
 	Doctor   doctorCmd   `cmd:"" help:"Check configuration, database, keys, clock and providers, one line a check."`
 	Keys     keysCmd     `cmd:"" help:"Make and rotate the keys that personal data is encrypted with."`
+	Audit    auditCmd    `cmd:"" help:"Look after the audit log."`
+	DataMap  dataMapCmd  `cmd:"" help:"Print which personal data is kept where, under which key, and who receives it."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
 }
 

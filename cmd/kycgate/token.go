@@ -16,6 +16,7 @@ type tokenCmd struct {
 	Partner string        `required:"" placeholder:"ID" help:"The partner the token acts for."`
 	Scope   string        `required:"" placeholder:"WORDS" help:"What the token may do: scopes, separated by blanks."`
 	Person  string        `placeholder:"ID" help:"Make a subject token, which is about this person (per_…) and nobody else."`
+	Purpose string        `placeholder:"CODE" help:"What the data is wanted for, as the audit log will say: a code, as credit_analysis."`
 	TTL     time.Duration `name:"ttl" default:"1h" help:"How long the token is valid."`
 }
 
@@ -56,7 +57,7 @@ func (c tokenCmd) Run(p *process) error {
 		return err
 	}
 	token, _, err := signer.Sign(auth.Claims{
-		Partner: kyc.PartnerID(c.Partner), Subject: "kycgate-token", Scopes: scopes, Person: kyc.PersonID(c.Person), TTL: c.TTL,
+		Partner: kyc.PartnerID(c.Partner), Subject: "kycgate-token", Scopes: scopes, Person: kyc.PersonID(c.Person), Purpose: c.Purpose, TTL: c.TTL,
 	})
 	if err != nil {
 		return err

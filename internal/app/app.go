@@ -109,6 +109,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err := ownKeys(ctx, c, keyset); err != nil {
 		return nil, err
 	}
+	if err := a.store.OpenAudit(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
@@ -204,12 +207,19 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	running.Go(func() { a.watchKeys(ctx) })
 	running.Go(func() { a.watchKeyset(ctx) })
+	// It outlives the others: what they did last is to be under a signed head too.
+	sealing, sealed := context.WithCancel(context.WithoutCancel(ctx))
+	defer sealed()
+	var sealer sync.WaitGroup
+	sealer.Go(func() { a.sealAudit(sealing) })
 	err := a.server.Serve(ctx)
 	stop(nil)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	a.service.Drain(drain)
 	running.Wait()
+	sealed()
+	sealer.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, ErrDatabase) {
 		err = errors.Join(cause, err)
 	}
@@ -247,7 +257,7 @@ func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
 func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: reg, Logger: log, Now: clock.Now})
+	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}

@@ -104,7 +104,9 @@ func TestErasePersonUnderAnalysis(t *testing.T) {
 	if err := g.Sim.Decide(analyses[0].ID, "manually_approved"); err != nil {
 		t.Fatal(err)
 	}
-	apptest.Until(t, func() bool { return strings.Contains(g.Metrics(), `kycgate_callbacks_total{outcome="unknown",provider="qitech"} 1`) },
+	apptest.Until(t, func() bool {
+		return strings.Contains(g.Metrics(), `kycgate_callbacks_total{outcome="unknown",provider="qitech"} 1`)
+	},
 		func() string { return "the webhook has not come" })
 	gone(t, g, token, id, cpf, "E1")
 }

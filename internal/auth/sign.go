@@ -39,6 +39,7 @@ type Claims struct {
 	Subject string
 	Scopes  kyc.ScopeSet
 	Person  kyc.PersonID // only for a subject token
+	Purpose string       // what the data is wanted for, code-like; "" is left out
 	TTL     time.Duration
 }
 
@@ -86,6 +87,8 @@ func (s *Signer) Sign(c Claims) (token string, expiry time.Time, err error) {
 		return "", time.Time{}, fmt.Errorf("sign a token: the subject must have 1 to %d bytes", maxSubject)
 	case c.Person != "" && !isPersonID(string(c.Person)):
 		return "", time.Time{}, errors.New("sign a token: the person is not a person's id (per_…)")
+	case c.Purpose != kyc.CodeLike(c.Purpose):
+		return "", time.Time{}, errors.New("sign a token: the purpose must be a code, as credit_analysis: letters, digits and _ - . up to 64")
 	case c.TTL < time.Second:
 		return "", time.Time{}, errors.New("sign a token: the time to live must be at least a second")
 	}
@@ -101,6 +104,9 @@ func (s *Signer) Sign(c Claims) (token string, expiry time.Time, err error) {
 	}
 	if c.Person != "" {
 		claims["person"] = string(c.Person)
+	}
+	if c.Purpose != "" {
+		claims["purpose"] = c.Purpose
 	}
 	t := jwt.NewWithClaims(s.method, claims)
 	t.Header["typ"] = accessToken

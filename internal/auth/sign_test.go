@@ -36,12 +36,16 @@ func TestSign(t *testing.T) {
 		writeFile(t, cfg.Auth.SigningKeyFile, privatePEM(t, key))
 		s, v := newSigner(t, cfg, clock), newVerifier(t, cfg, clock)
 
-		token, expiry, err := s.Sign(Claims{Partner: "bazaar", Subject: "dash", Scopes: kyc.NewScopeSet(kyc.Admin, kyc.PIIRead), Person: personID, TTL: 15 * time.Minute})
+		token, expiry, err := s.Sign(Claims{Partner: "bazaar", Subject: "dash", Scopes: kyc.NewScopeSet(kyc.Admin, kyc.PIIRead), Person: personID, Purpose: "audit", TTL: 15 * time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := kyc.Caller{Partner: "bazaar", Subject: "dash", Scopes: kyc.NewScopeSet(kyc.Admin, kyc.PIIRead), Person: personID}
+		want := kyc.Caller{Partner: "bazaar", Subject: "dash", Scopes: kyc.NewScopeSet(kyc.Admin, kyc.PIIRead), Person: personID, Purpose: "audit"}
 		caller, verified, err := v.Verify(t.Context(), token)
+		if len(caller.TokenID) != 26 {
+			t.Errorf("the id of the token is %q", caller.TokenID)
+		}
+		want.TokenID = caller.TokenID
 		if err != nil || caller != want {
 			t.Fatalf("%s: got %+v, refused for %q", alg, caller, Reason(err))
 		}

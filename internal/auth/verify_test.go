@@ -24,8 +24,8 @@ func TestVerify(t *testing.T) {
 	clock := newClock()
 	v := newVerifier(t, configuration(t, allKeys()), clock)
 	header, claims := good(clock.Now())
-	claims["person"] = personID
-	want := kyc.Caller{Partner: "acme", Subject: "user-1", Scopes: kyc.NewScopeSet(kyc.PersonsRead, kyc.PIIRead), Person: personID}
+	claims["person"], claims["jti"], claims["purpose"] = personID, "01JD7XK8Z3N4Q5R6S7T8V9WABC", "credit_analysis"
+	want := kyc.Caller{Partner: "acme", Subject: "user-1", Scopes: kyc.NewScopeSet(kyc.PersonsRead, kyc.PIIRead), Person: personID, TokenID: "01JD7XK8Z3N4Q5R6S7T8V9WABC", Purpose: "credit_analysis"}
 	for _, tt := range []struct {
 		method jwt.SigningMethod
 		kid    string
@@ -49,6 +49,42 @@ func TestVerify(t *testing.T) {
 	}
 	if n := v.cache.Len(); n != 3 {
 		t.Errorf("%d tokens in the cache, want 3", n)
+	}
+}
+
+// TestWhatTheAuditLogSaysOfAToken: an id and a code, never text of the caller's; a token without an id is known by its hash.
+func TestWhatTheAuditLogSaysOfAToken(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	v := newVerifier(t, configuration(t, allKeys()), clock)
+	for _, tt := range []struct {
+		jti, purpose any
+		id, why      string // id "" means the hash
+	}{
+		{nil, nil, "", ""},
+		{"4f6d5c1e-52fd-4a36-9b0a-0c9f8f2f7a11", "onboarding", "4f6d5c1e-52fd-4a36-9b0a-0c9f8f2f7a11", "onboarding"},
+		{"id-1", "", "id-1", ""},
+		{"52998224725", "52998224725", "", "unknown"},
+		{"maria@example.com", "because Maria asked", "", "unknown"},
+		{strings.Repeat("j", 300), strings.Repeat("p", 65), "", "unknown"},
+		{7, 7, "", "unknown"},
+		{"", []string{"onboarding"}, "", "unknown"},
+	} {
+		header, claims := good(clock.Now())
+		if claims["jti"] = tt.jti; tt.jti == nil {
+			delete(claims, "jti")
+		}
+		if claims["purpose"] = tt.purpose; tt.purpose == nil {
+			delete(claims, "purpose")
+		}
+		token := sign(t, jwt.SigningMethodEdDSA, edKey(), header, claims)
+		for range 2 {
+			c := wantAccepted(t, v, token)
+			hashed := len(c.TokenID) == len("sha256:")+32 && strings.HasPrefix(c.TokenID, "sha256:")
+			if c.Purpose != tt.why || c.TokenID != tt.id && !(tt.id == "" && hashed) {
+				t.Errorf("jti %v, purpose %v: got %q, %q", tt.jti, tt.purpose, c.TokenID, c.Purpose)
+			}
+		}
 	}
 }
 

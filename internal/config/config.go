@@ -22,6 +22,7 @@ type Config struct {
 	Auth         Auth          `yaml:"auth"`
 	Validation   Validation    `yaml:"validation"`
 	Retention    Retention     `yaml:"retention"`
+	Audit        Audit         `yaml:"audit"`
 	Providers    Providers     `yaml:"providers"`
 	Partners     []Partner     `yaml:"partners"`
 }
@@ -69,6 +70,13 @@ type Retention struct {
 	Registrations Age `yaml:"registrations"` // snapshots, but for the newest of a person
 	Callbacks     Age `yaml:"callbacks"`     // webhooks as received
 	Calls         Age `yaml:"calls"`         // the ledger of calls to providers
+}
+
+// Audit says where the audit log is vouched for.
+type Audit struct {
+	// HeadsFile gets the signed heads of the audit log, one a line, by default beside the database, its name with .audit-heads. On
+	// another disk, or where this user may append and not change, it also shows that the whole database was taken back in time.
+	HeadsFile string `yaml:"heads_file"`
 }
 
 // Age is a time long enough to be counted in days: 90d, 5y (a year has 365 days), or any duration such as 36h.
@@ -305,7 +313,7 @@ func (c *Config) deriveDefaults() {
 // resolvePaths makes the relative paths relative to the configuration file instead of to wherever the
 // process was started.
 func (c *Config) resolvePaths(dir string) {
-	paths := []*string{&c.Auth.JWKSFile, &c.Auth.SigningKeyFile}
+	paths := []*string{&c.Auth.JWKSFile, &c.Auth.SigningKeyFile, &c.Audit.HeadsFile}
 	if c.Keys != nil {
 		paths = append(paths, &c.Keys.File, &c.Keys.ErasuresFile)
 	}

@@ -222,6 +222,7 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	if e := g.cfg.Authorize(caller, doc.doc, op, p.variables); e != nil {
 		return authorizeRefusal(e)
 	}
+	caller.RequestID = e.id
 	return g.execute(kyc.WithCaller(r.Context(), caller), e, q, p, doc, op, mayIntrospect)
 }
 

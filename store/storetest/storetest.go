@@ -50,6 +50,8 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
 		{"Idempotency", idempotency},
+		{"Audit", audit},
+		{"Export", export},
 		{"Tenancy", tenancy},
 		{"Faces", faces},
 		{"FacesLink", facesLink},

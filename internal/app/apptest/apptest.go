@@ -86,7 +86,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	must(tb, err)
 	c := config.Default()
 	c.Environment = config.Sandbox
-	c.Listen, c.AdminListen = freeAddress(tb), freeAddress(tb)
+	c.Listen, c.AdminListen = freeAddress(tb), "127.0.0.1:0"
 	c.PublicURL = "http://" + c.Listen
 	c.Database.URL = config.NewSecret("sqlite://" + filepath.Join(g.Dir, "kycgate.db"))
 	c.Auth.Issuer, c.Auth.Audience, c.Auth.JWKSFile, c.Auth.SigningKeyFile = "https://issuer.test", "kycgate", jwks, signing

@@ -1,0 +1,4 @@
+package app
+
+// SealAuditEvery is for the tests.
+const SealAuditEvery = sealAuditEvery

@@ -1,0 +1,88 @@
+package datamap
+
+// place says what becomes of a personal value after it was received.
+type place struct {
+	kept   string // columns, or "" for a value that is never kept
+	key    key
+	sent   string // providers that receive it; "" for none
+	expiry expiry
+}
+
+// key is what a column is encrypted under.
+type key string
+
+const (
+	keyNone   key = "—"
+	keyPerson key = "person" // the data key of the person
+	keyIndex  key = "index"  // no ciphertext but a keyed hash
+)
+
+// expiry is the retention class: which setting ends the keeping.
+type expiry string
+
+const (
+	expiryNever    expiry = "not kept"
+	expiryPerson   expiry = "`retention.persons`"
+	expirySnapshot expiry = "`retention.registrations`"
+	expiryCallback expiry = "`retention.callbacks`"
+	expiryCall     expiry = "`retention.calls`"
+	expiryRequest  expiry = "30 days"
+	expiryTrail    expiry = "for good: ids and names only"
+)
+
+const (
+	inPerson       = "`persons.sealed_profile`"
+	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
+	qitech         = "QI Tech"
+)
+
+var (
+	ofPerson = place{inPerson, keyPerson, qitech, expiryPerson}
+	ofInput  = place{inPerson + ", " + inRegistration, keyPerson, qitech, expiryPerson}
+	unkept   = place{"", keyNone, "", expiryNever}
+	// A question is compared by its keyed hash and forgotten.
+	asked = unkept
+)
+
+// places has an entry for every type with a marked field, and for every field that differs from the rest of its type.
+// Whoever marks a field of a new type adds it here: TestDataMap.
+var places = map[string]place{
+	"Person":  ofPerson,
+	"Email":   ofPerson,
+	"Phone":   ofPerson,
+	"Address": ofPerson,
+
+	"ExternalId":              {"`external_ids.sealed_value`", keyPerson, "", expiryPerson},
+	"Registration.payload":    {"`registrations.sealed_payload`", keyPerson, "", expirySnapshot},
+	"Registration.externalId": {"`registrations.sealed_external_id`", keyPerson, "", expirySnapshot},
+
+	"RegisterPersonInput":                   ofInput,
+	"RegisterPersonInput.externalId":        {"`external_ids.sealed_value`, `registrations.sealed_external_id`, `registrations.sealed_payload`", keyPerson, "", expiryPerson},
+	"RegisterPersonInput.deviceFingerprint": {inPerson + ", " + inRegistration, keyPerson, "", expiryPerson},
+	"EmailInput":                            ofInput,
+	"PhoneInput":                            ofInput,
+	"AddressInput":                          ofInput,
+
+	"PersonExport": unkept, // made of the rest, and forgotten
+
+	"Query.personByDocument(documentNumber)": asked,
+	"Query.personByExternalId(externalId)":   asked,
+}
+
+// hidden is what is kept and stands in no field of the schema.
+var hidden = []struct {
+	columns, what string
+	key           key
+	expiry        expiry
+}{
+	{"`persons.document_index`", "document number, to find the person by it", keyIndex, expiryPerson},
+	{"`external_ids.external_index`", "external id, to find the person by it", keyIndex, expiryPerson},
+	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
+	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
+	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
+	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},
+	{"`analyses`", "what a provider decided: status, code, its key of it", keyNone, expiryPerson},
+	{"`provider_calls`", "which provider was called when about which of our ids, with which outcome", keyNone, expiryCall},
+	{"`audit_log`", "who read or changed which fields of whom, when, with which token and purpose", keyNone, expiryTrail},
+	{"`erasures`", "ids of the erased, when and why, and who was sent something", keyNone, expiryTrail},
+}
