@@ -320,10 +320,18 @@ func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found
 		return nil
 	}
 	s.Logger.Warn("a face registration without an answer is not at the provider; it may be sent again", "provider", f.Provider, "face", f.ID, "partner", f.PartnerID)
-	if err := tx.DeleteFace(ctx, f.PartnerID, f.ID); err != nil {
+	if err := s.dropFace(WithCaller(ctx, Caller{}), tx, f); err != nil {
 		return err
 	}
 	return tx.DeleteJob(ctx, string(f.ID))
+}
+
+// dropFace removes a face that is not at the provider, or whose time is over.
+func (s *Service) dropFace(ctx context.Context, tx Tx, f *FaceRegistration) error {
+	if err := tx.DeleteFace(ctx, f.PartnerID, f.ID); err != nil {
+		return err
+	}
+	return s.audit(ctx, tx, faceEvent(f, AuditDelete))
 }
 
 // beginFace ends what was open and records that the call is about to leave. What was open and asked the same for
@@ -407,15 +415,15 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 		if err := tx.EndCall(record, string(r.face.ID), opRegisterFace, outcome, codeOf(callErr), now); err != nil {
 			return err
 		}
+		f, err := tx.FaceByID(record, r.partner, r.face.ID)
+		if err != nil || f == nil { // its person was erased meanwhile, and the job with it
+			return err
+		}
 		if left {
-			f, err := tx.FaceByID(record, r.partner, r.face.ID)
-			if err != nil || f == nil {
-				return err
-			}
 			f.State, f.UpdatedAt = FaceAmbiguous, now
 			return tx.UpdateFace(record, f)
 		}
-		if err := tx.DeleteFace(record, r.partner, r.face.ID); err != nil {
+		if err := s.dropFace(record, tx, f); err != nil {
 			return err
 		}
 		if r.key != "" {
@@ -423,7 +431,7 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 				return err
 			}
 		}
-		_, err := tx.FinishJob(record, r.job.ID, r.job.Attempt)
+		_, err = tx.FinishJob(record, r.job.ID, r.job.Attempt)
 		return err
 	})
 	if err != nil {
@@ -478,7 +486,7 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 		}
 		if there != nil {
 			payload = &RegisterFacePayload{FaceRegistration: there, UserErrors: []UserError{}}
-			if err := tx.DeleteFace(ctx, r.partner, f.ID); err != nil {
+			if err := s.dropFace(ctx, tx, f); err != nil {
 				return err
 			}
 			return r.save(ctx, tx, there, now)

@@ -93,6 +93,8 @@ type Reader interface {
 	// accepted registration of a person is never old.
 	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	// OldFaces names some registered faces that stand alone and were last changed before a time.
+	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// Analysis looks up by id alone: it is asked by our own jobs and by verified callbacks, never by a caller.
 	Analysis(ctx context.Context, id AnalysisID) (*Analysis, error)
