@@ -1,6 +1,8 @@
 package kyc
 
 import (
+	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,4 +61,55 @@ func TestScopeSet(t *testing.T) {
 	if !s.Has(PersonsRead) || !s.Has(Admin) || s.Has(PIIRead) || s.Has("nonsense") || len(s.List()) != 2 {
 		t.Errorf("got %v", s.List())
 	}
+}
+
+// Registrations are accepted in any order, and the profile is always that of all accepted ones laid over each other in
+// the order they were received.
+func TestLateRegistrationsGoUnderneath(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		optional := func(label string) *PersonalText {
+			if s := rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, label); s != "" {
+				return ptr(NewPersonalText(s))
+			}
+			return nil
+		}
+		n := rapid.IntRange(1, 8).Draw(t, "registrations")
+		received := make([]Profile, n)
+		for i := range received {
+			received[i] = Profile{
+				Name: NewName(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "name")), Emails: []Email{{NewEmailAddress(strconv.Itoa(i))}},
+				Occupation: optional("occupation"), DeviceFingerprint: optional("fingerprint"),
+			}
+		}
+		accepted, newest := map[int]bool{}, -1
+		var profile Profile
+		for _, i := range rapid.Permutation(upTo(n)).Draw(t, "order") {
+			accepted[i] = true
+			var all []Profile
+			for j := range received {
+				if accepted[j] {
+					all = append(all, received[j])
+				}
+			}
+			if i > newest {
+				profile, newest = profile.merge(received[i]), i
+			} else if under, certain := profile.over(received[i]); certain {
+				profile = under
+			} else {
+				profile = fold(all)
+			}
+			if want := fold(all); !reflect.DeepEqual(profile, want) {
+				t.Fatalf("after %d: %#v, want %#v", i, profile, want)
+			}
+		}
+	})
+}
+
+func upTo(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
 }

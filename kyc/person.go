@@ -1,6 +1,9 @@
 package kyc
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Person is a natural person of one partner; one CPF is one person of it (dossier C1, C22).
 type Person struct {
@@ -72,6 +75,16 @@ func fold(profiles []Profile) Profile {
 		out = out.merge(p)
 	}
 	return out
+}
+
+// over lays p over a profile that is older than something p is made of. certain is false when both have a value for an
+// optional field and the values differ: then only what was received in between can tell which one counts.
+func (p Profile) over(older Profile) (out Profile, certain bool) {
+	out = older.merge(p)
+	other := p.merge(older) // where they differ, this has the older value
+	other.Name, other.DocumentNumber, other.Birthdate = out.Name, out.DocumentNumber, out.Birthdate
+	other.Emails, other.Phones, other.Address = out.Emails, out.Phones, out.Address
+	return out, reflect.DeepEqual(out, other)
 }
 
 func firstOf[T any](a, b *T) *T {

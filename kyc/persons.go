@@ -69,15 +69,24 @@ func (s *Service) Person(ctx context.Context, id PersonID) (*Person, error) {
 	return visible(c, p), err
 }
 
-// PersonByDocument gives the person of a CPF, formatted or bare, or nil. A string that is no CPF names nobody.
+// PersonByDocument gives the person of a CPF, formatted or bare, or nil. A string that is no CPF names nobody. Whoever
+// asks for too many that name nobody is refused for a while, with RateLimited.
 func (s *Service) PersonByDocument(ctx context.Context, document string) (*Person, error) {
 	c := CallerFrom(ctx)
 	d, ok := ParseCPF(document, !s.SkipCheckDigits)
 	if !ok {
 		return nil, nil
 	}
+	done, err := s.guesses.begin(ctx, c, d)
+	if err != nil {
+		return nil, err
+	}
+	found := true // also if the store fails or panics
+	defer func() { done(found) }()
 	p, err := s.Store.PersonByDocument(ctx, c.Partner, d)
-	return visible(c, p), err
+	p = visible(c, p)
+	found = p != nil || err != nil
+	return p, err
 }
 
 // PersonByExternalID gives the person an external id is mapped to, or nil.

@@ -35,6 +35,8 @@ type Config struct {
 	AnswerWithin time.Duration
 	// SkipCheckDigits takes CPFs with wrong check digits. QI Tech's own examples have them (dossier A.3).
 	SkipCheckDigits bool
+	// Guesses is how many documents of nobody a principal may look up in a minute. Zero is [DefaultGuesses].
+	Guesses int
 
 	// Erasures is the list of erased persons that lies outside of the database. Required.
 	Erasures  ErasureLog
@@ -53,6 +55,7 @@ type Service struct {
 	partners  map[PartnerID]Partner
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
+	guesses   *guesses
 
 	faceLocks locks // by document
 
@@ -75,6 +78,10 @@ func New(c Config) *Service {
 		c.Health = func() []ProviderHealth { return nil }
 	}
 	s := &Service{Config: c, partners: make(map[PartnerID]Partner), providers: make(map[string]Provider)}
+	if c.Guesses <= 0 {
+		c.Guesses = DefaultGuesses
+	}
+	s.guesses = newGuesses(c.Guesses, c.Clock)
 	for _, p := range c.Partners {
 		s.partners[p.ID] = p
 	}

@@ -25,8 +25,13 @@ func (c *checks) add(code UserErrorCode, message string, path ...string) {
 func (c *checks) invalid(message string, path ...string)  { c.add(CodeInvalid, message, path...) }
 func (c *checks) required(message string, path ...string) { c.add(CodeRequired, message, path...) }
 
-// text checks printable text of min to max characters and trims the blanks around it.
+// text checks printable text of min to max characters and trims the blanks around it. The blanks count: the payload is
+// kept as received, and a megabyte of them around a name would be kept too.
 func (c *checks) text(s string, min, max int, path ...string) string {
+	if len(s) > utf8.UTFMax*max || utf8.RuneCountInString(s) > max {
+		c.invalid("must have at most "+strconv.Itoa(max)+" characters", path...)
+		return ""
+	}
 	s = strings.TrimSpace(s)
 	if s == "" {
 		if min > 0 {
@@ -36,10 +41,6 @@ func (c *checks) text(s string, min, max int, path ...string) string {
 	}
 	if !printable(s) {
 		c.invalid("must not hold control or bidirectional formatting characters", path...)
-		return ""
-	}
-	if n := utf8.RuneCountInString(s); n < min || n > max {
-		c.invalid("must have at most "+strconv.Itoa(max)+" characters", path...)
 		return ""
 	}
 	return s
@@ -152,8 +153,11 @@ func cpfDigit(digits []byte) byte {
 // code are not optional: guessing a country sends a code to a stranger. It asks for a possible number
 // and not for an assigned one, because number plans change faster than libraries.
 func ParsePhone(s string) (PhoneNumber, bool) {
+	if len(s) > 40 {
+		return PhoneNumber{}, false
+	}
 	s = strings.TrimSpace(s)
-	if len(s) > 40 || !strings.HasPrefix(s, "+") || strings.Trim(s, "+0123456789 .-()/") != "" {
+	if !strings.HasPrefix(s, "+") || strings.Trim(s, "+0123456789 .-()/") != "" {
 		return PhoneNumber{}, false
 	}
 	n, err := phonenumbers.Parse(s, "ZZ")
@@ -183,16 +187,19 @@ var (
 	datePattern       = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 )
 
+// maxDate is how long a date may be with the blanks around it.
+const maxDate = 32
+
 // birthdate checks a date that exists, not before 1900 and not in the future anywhere on earth.
 func (c *checks) birthdate(d Date, now time.Time, path ...string) Date {
 	s := strings.TrimSpace(d.Reveal())
-	if s == "" {
+	if s == "" && len(d.Reveal()) <= maxDate {
 		c.required("must be a date, YYYY-MM-DD", path...)
 		return Date{}
 	}
 	t, err := time.Parse(time.DateOnly, s)
 	switch {
-	case err != nil || !datePattern.MatchString(s):
+	case err != nil || !datePattern.MatchString(s) || len(d.Reveal()) > maxDate:
 		c.invalid("must be a date that exists, YYYY-MM-DD", path...)
 	case t.Year() < 1900:
 		c.invalid("must not be before 1900-01-01", path...)

@@ -234,3 +234,27 @@ func TestDecideMapping(t *testing.T) {
 		}
 	}
 }
+
+// A payload is kept as it was received, so blanks around a value count: a megabyte of them would be kept with it.
+func TestBlanksAreBoundedToo(t *testing.T) {
+	t.Parallel()
+	blanks := strings.Repeat(" ", 100_000)
+	in := RegisterPersonInput{
+		ExternalID: ptr(blanks + "E"), Name: NewName("Maria" + blanks), DocumentNumber: NewDocumentNumber("52998224725" + blanks), Birthdate: NewDate(blanks + "1990-02-28"),
+		Emails:      []EmailInput{{NewEmailAddress(blanks + "ok@example.com")}},
+		Phones:      []PhoneInput{{Number: NewPhoneNumber(blanks + "+5511987654321")}},
+		Address:     AddressInput{Street: NewPersonalText(blanks + "S"), Number: ptr(NewPersonalText(blanks)), City: blanks + "C", State: "SP" + blanks, PostalCode: NewPersonalText("01310-100" + blanks), Country: "BRA" + blanks},
+		Nationality: ptr("BRA" + blanks), Occupation: ptr(NewPersonalText(blanks)), MotherName: ptr(NewName(blanks)),
+		FaceRecognitionID: ptr(UUID("a3bb189e-8bf9-3888-9912-ace4e6543002" + blanks)), IPAddress: ptr(NewPersonalText("10.0.0.1" + blanks)),
+		DeviceFingerprint: ptr(NewPersonalText(blanks)), IdempotencyKey: ptr(blanks + "k"),
+	}
+	_, _, _, errs := in.normalize(testNow, true)
+	for _, e := range errs {
+		if e.Code != CodeInvalid {
+			t.Errorf("%v: %s", e.Path, e.Code)
+		}
+	}
+	if len(errs) != 19 {
+		t.Errorf("%d of 19 fields are refused: %v", len(errs), errs)
+	}
+}

@@ -1,11 +1,14 @@
 package resolvers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -47,6 +50,10 @@ func Presenter(log *slog.Logger, newErrorID func() string) graphql.ErrorPresente
 			case kyc.Unavailable:
 				log.WarnContext(ctx, "request could not be served now", "op", e.Op, "err", e.Error())
 				return public("OVERLOADED", "this cannot be served now: try again in a moment")
+			case kyc.RateLimited:
+				// Whole seconds, rounded up: the transport also makes the Retry-After of the answer of it.
+				out.Extensions["retryAfter"] = int(max(1, math.Ceil(time.Duration(e.RetryAfter).Seconds())))
+				return public("RATE_LIMITED", cmp.Or(e.Message, "too many requests: try again later"))
 			default: // every other kind is ours to mend: INTERNAL below
 			}
 		}

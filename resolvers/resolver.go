@@ -21,7 +21,8 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
 }
 
-// schema gives every operation its own loaders, so that nothing is shared between two callers.
+// schema gives every operation its own loaders, so that nothing is shared between two callers, and the time by which
+// its mutations have to be answered.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
@@ -29,8 +30,10 @@ type schema struct {
 
 func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
 	l, d := newLoaders(s.service), new(disclosures)
+	answerBy := s.service.Clock.Now().Add(s.service.AnswerWithin)
 	with := func(ctx context.Context) context.Context {
-		return context.WithValue(kyc.WithDisclosures(ctx, d.tell), loadersKey{}, l)
+		ctx = kyc.WithAnswerBy(kyc.WithDisclosures(ctx, d.tell), answerBy)
+		return context.WithValue(ctx, loadersKey{}, l)
 	}
 	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription resolves with this context
 	return func(ctx context.Context) *graphql.Response {

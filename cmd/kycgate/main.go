@@ -11,6 +11,8 @@ import (
 )
 
 func main() {
+	// A core file would hold whatever persons were in memory (M06). The only error would be not to be allowed less.
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal drains. After it the handler is gone, so that a second one ends the process at once.
 	context.AfterFunc(ctx, stop)

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -273,12 +275,18 @@ func TestExitCodesOfTheProcess(t *testing.T) {
 
 func TestDatabaseThatCannotBeReached(t *testing.T) {
 	t.Parallel()
-	file := configuration(t, strings.Replace(production, "sqlite://kycgate.db", "sqlite:///proc/none/kycgate.db", 1))
-	for _, command := range []string{"serve", "migrate"} {
-		code, stdout, stderr := kycgate(t, command, "--config", file)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "database.url") {
-			t.Errorf("%s ends with %d\nstdout: %s\nstderr: %s", command, code, stdout, stderr)
+	missing := filepath.Join(t.TempDir(), "missing") // a mistyped path must not become an empty database
+	for _, path := range []string{"/proc/none/kycgate.db", missing + "/kycgate.db"} {
+		file := configuration(t, strings.Replace(production, "sqlite://kycgate.db", "sqlite://"+path, 1))
+		for _, command := range []string{"serve", "migrate"} {
+			code, stdout, stderr := kycgate(t, command, "--config", file)
+			if code != 1 || stdout != "" || !strings.Contains(stderr, "database.url") {
+				t.Errorf("%s of %s ends with %d\nstdout: %s\nstderr: %s", command, path, code, stdout, stderr)
+			}
 		}
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
 	}
 }
 

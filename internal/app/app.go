@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -117,7 +120,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
 		Erasures: erased, Retention: retention(c),
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
-		Wake: func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
+		Guesses: c.Limits.DocumentGuesses,
+		Wake:    func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
 	})
 	again, err := a.service.ReplayErasures(ctx, listed)
 	if err != nil {
@@ -257,6 +261,9 @@ func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
 func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
+	if err := checkFolder(c); err != nil {
+		return nil, err
+	}
 	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
@@ -275,10 +282,24 @@ func openStore(ctx context.Context, c config.Config, keys store.Keys, reg promet
 	return s, nil
 }
 
+// checkFolder refuses a database in a folder that does not exist. The store would make it, and a mistyped path or a
+// disk that is not mounted would then be an empty database, in which nobody was ever registered.
+func checkFolder(c config.Config) error {
+	if _, err := os.Stat(filepath.Dir(c.Database.SQLitePath())); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrDatabase, errNoFolder)
+	}
+	return nil
+}
+
+var errNoFolder = errors.New("its folder does not exist: create it for the user that runs kycgate")
+
 // Migrate brings the database to this binary's schema and closes it again.
 func Migrate(ctx context.Context, c config.Config, log *slog.Logger) (from, to int64, err error) {
 	keys, _, err := openKeys(c, log)
 	if err != nil {
+		return 0, 0, err
+	}
+	if err := checkFolder(c); err != nil {
 		return 0, 0, err
 	}
 	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, Registerer: prometheus.NewRegistry(), Logger: log, Now: time.Now})

@@ -33,7 +33,7 @@ func checkDatabase(ctx context.Context, c config.Config) Check {
 	path := c.Database.SQLitePath()
 	if _, err := os.Stat(path); os.IsNotExist(err) {
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return Check{name, false, "its folder does not exist: create it for the user that runs kycgate"}
+			return Check{name, false, errNoFolder.Error()}
 		}
 		return Check{name, true, "does not exist yet; serve creates it"}
 	}

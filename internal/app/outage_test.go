@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -30,21 +31,22 @@ func operation(a apptest.Answer, name string) map[string]any {
 // say so, one probe closes it, and everything that waited ends without anyone asking.
 func TestBreakerOpensAndCloses(t *testing.T) {
 	t.Parallel()
+	const openFor = 300 * time.Millisecond
 	g := apptest.Start(t, apptest.Options{Config: func(c *config.Config) {
 		c.AnswerWithin = 100 * time.Millisecond
-		c.Providers.QITech.Breaker.OpenFor = 3 * time.Second // ten registrations are over by then on any machine
+		c.Providers.QITech.Breaker.OpenFor = openFor
 	}})
 	token := g.Token(apptest.Acme)
 	putFault(t, g, `{"operation":"analyze_person","kind":"status","value":503}`)
+	begin := time.Now()
 	for i := range 30 {
 		a := g.Query(token, apptest.Register, apptest.Input(apptest.CPF(9, i), fmt.Sprint("E", i), nil))
 		if a.Str("registerPerson.person.kyc.status") != "PENDING" || len(a.Errors) > 0 {
 			t.Fatalf("%s", a.Body)
 		}
-		if i == 10 { // well within the first OpenFor
-			if n := g.Sim.Requests().Count("analyze_person"); n > 6 {
-				t.Errorf("%d failing calls before the breaker opened", n)
-			}
+		n := g.Sim.Requests().Count("analyze_person")
+		if probes := int(time.Since(begin) / openFor); n > 6+probes { // one each time it has been open for long enough
+			t.Fatalf("%d failing calls, of which at most %d can be probes", n, probes)
 		}
 	}
 	if m := g.Metrics(); !strings.Contains(m, `kycgate_provider_refused_total{operation="analyze_person",provider="qitech",reason="breaker_open"}`) || strings.Contains(m, `kycgate_provider_refused_total{operation="analyze_person",provider="qitech",reason="breaker_open"} 0`) {
@@ -262,6 +264,39 @@ func TestNoPersonalDataLeaks(t *testing.T) {
 			if i := strings.Index(text, c); i >= 0 {
 				t.Errorf("%s in a %s: …%s…", c, where, text[max(0, i-80):min(len(text), i+80)])
 			}
+		}
+	}
+}
+
+// A provider that hangs costs one answer_within for a whole operation, however many registrations it holds: if each
+// waited its own, the operation would run out of time and take all their answers with it.
+func TestManyRegistrationsInOneOperationWhileTheProviderHangs(t *testing.T) {
+	t.Parallel()
+	leave := make(chan struct{})
+	g := apptest.Start(t, apptest.Options{
+		Config: func(c *config.Config) {
+			c.AnswerWithin = 300 * time.Millisecond
+			c.Providers.QITech.Timeout = time.Minute // no call ends, so the breaker stays out of it
+			c.Providers.QITech.MaxConcurrent = 100
+		},
+		Upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			<-leave
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}),
+	})
+	t.Cleanup(func() { close(leave) }) // before the gateway drains, which waits for its calls
+	const n = 25                       // of 300 ms each would be longer than the operation may take
+	var arguments, fields strings.Builder
+	variables := make(map[string]any)
+	for i := range n {
+		fmt.Fprintf(&arguments, "$i%d: RegisterPersonInput! ", i)
+		fmt.Fprintf(&fields, "r%d: registerPerson(input: $i%d) { person { kyc { status } } userErrors { code } } ", i, i)
+		variables[fmt.Sprint("i", i)] = apptest.Input(apptest.CPF(9, 700+i), fmt.Sprint("E", i), nil)["input"]
+	}
+	a := g.Query(g.Token(apptest.Acme), "mutation("+arguments.String()+") { "+fields.String()+"}", variables)
+	for i := range n {
+		if a.Str(fmt.Sprintf("r%d.person.kyc.status", i)) != "PENDING" {
+			t.Fatalf("registration %d: %s", i, a.Body)
 		}
 	}
 }

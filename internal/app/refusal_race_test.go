@@ -74,7 +74,7 @@ func faultFired(g *apptest.Gateway) bool {
 // whose registrations were all refused.
 func TestOverlappingRegistrationsAndRefusals(t *testing.T) {
 	t.Parallel()
-	g := apptest.Start(t, apptest.Options{Config: func(c *config.Config) { c.AnswerWithin = 2 * time.Second }})
+	g := apptest.Start(t, apptest.Options{})
 	token := g.Token(apptest.Acme)
 	putFault(t, g, `[{"operation":"analyze_person","kind":"latency","value":"20ms","probability":0.5},{"operation":"analyze_person","kind":"act_then_reset","probability":0.1},{"operation":"analyze_person","kind":"latency","value":"60ms","probability":0.2}]`)
 	serial := 0

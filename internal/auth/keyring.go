@@ -21,9 +21,9 @@ const (
 	// A key that is taken out of jwks_file is refused within five seconds (security.md, J20): the file is
 	// read again when a token comes and it was last read this long ago.
 	fileEvery = 2 * time.Second
-	// A key set over the network is fetched again in the background this often, and for an unknown kid at
-	// most this often: anyone can make up a kid.
-	urlEvery        = 5 * time.Minute
+	// A key set over the network is fetched again in the background this often, which is how long a key that its
+	// issuer has taken out still works, and for an unknown kid at most this often: anyone can make up a kid.
+	urlEvery        = time.Minute
 	unknownKidEvery = time.Minute
 
 	fetchTimeout = 5 * time.Second

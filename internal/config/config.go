@@ -23,6 +23,7 @@ type Config struct {
 	Validation   Validation    `yaml:"validation"`
 	Retention    Retention     `yaml:"retention"`
 	Audit        Audit         `yaml:"audit"`
+	Limits       Limits        `yaml:"limits"`
 	Providers    Providers     `yaml:"providers"`
 	Partners     []Partner     `yaml:"partners"`
 }
@@ -103,6 +104,13 @@ type Validation struct {
 	// CPFCheckDigits refuses a CPF whose check digits are wrong. Some providers' own sandboxes use such
 	// numbers, which is the one reason to turn it off.
 	CPFCheckDigits bool `yaml:"cpf_check_digits"`
+}
+
+// Limits bound what one principal (partner and `sub`) may ask for.
+type Limits struct {
+	// DocumentGuesses is how many documents of nobody it may look up in a minute. Looking up persons there are is
+	// not bounded.
+	DocumentGuesses int `yaml:"document_guesses_per_minute"`
 }
 
 // Providers are the upstreams. One that is not listed is nil and is not offered.
@@ -253,6 +261,7 @@ func Default() Config {
 		AnswerWithin: 5 * time.Second,
 		Auth:         Auth{TokenTypes: []string{"at+jwt"}}, // RFC 9068: an ID token is no access token
 		Validation:   Validation{CPFCheckDigits: true},
+		Limits:       Limits{DocumentGuesses: 60},
 	}
 }
 

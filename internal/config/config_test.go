@@ -93,6 +93,8 @@ providers:
 partners:
   - {id: acme, source_kyc: qitech, finhub_tenant: fh_api_acme_1, require: [PERSON, FACE]}
   - id: bazaar
+limits:
+  document_guesses_per_minute: 90
 `
 
 // folder holds the files that base refers to.
@@ -179,7 +181,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 			Issuer: "https://issuer.example.com", Audience: "kycgate",
 			JWKSFile: file("jwks.json"), SigningKeyFile: file("signing.pem"), TokenTypes: []string{"at+jwt"},
 		},
-		Validation: Validation{CPFCheckDigits: true},
+		Validation: Validation{CPFCheckDigits: true}, Limits: Limits{DocumentGuesses: 90},
 		Providers: Providers{
 			QITech: &QITech{
 				Upstream: Upstream{
@@ -276,6 +278,8 @@ func TestRules(t *testing.T) {
 		{"admin on the same port, other name", "127.0.0.1:9090", "localhost:8080", "admin_listen", "listen"},
 		{"answer_within zero", "answer_within: 4s", "answer_within: 0s", "answer_within", "longer than zero"},
 		{"answer_within negative", "answer_within: 4s", "answer_within: -1s", "answer_within", "longer than zero"},
+
+		{"no guesses", "document_guesses_per_minute: 90", "document_guesses_per_minute: 0", "limits.document_guesses_per_minute", "at least 1"},
 
 		{"no database", "  url: sqlite://data/kycgate.db", "  {}", "database.url", "required"},
 		{"postgres", "sqlite://data/kycgate.db", "postgres://u:hunter2@h/db", "database.url", "this version serves SQLite"},

@@ -73,6 +73,9 @@ func (c Config) validate() []Problem {
 	if c.AnswerWithin > maxAnswerWithin {
 		v.add("answer_within", "must be at most %s: nobody waits longer for an answer, and the work goes on without them", maxAnswerWithin)
 	}
+	if c.Limits.DocumentGuesses < 1 {
+		v.add("limits.document_guesses_per_minute", "must be at least 1")
+	}
 	v.database(c.Database.URL)
 	v.keyset(c.Keys)
 	if r := c.Retention; r.Persons > 0 && r.Persons < r.HoldPersons {

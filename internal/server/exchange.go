@@ -69,8 +69,8 @@ func (e *exchange) log(ctx context.Context, log *slog.Logger) {
 	attrs = append(attrs,
 		slog.String("request_id", e.id),
 		slog.String("route", e.route),
-		slog.Int("status", cmp.Or(e.status, http.StatusOK)), // net/http's answer for a handler that writes nothing
-		slog.Float64("duration", time.Since(e.start).Seconds()))
+		slog.Int("status", cmp.Or(e.status, http.StatusOK)),                       // net/http's answer for a handler that writes nothing
+		slog.Float64("duration", float64(time.Since(e.start).Microseconds())/1e6)) // no digits that mean nothing
 	if e.operationType != "" {
 		attrs = append(attrs, slog.String("operation_type", e.operationType))
 	}

@@ -42,12 +42,14 @@ type Query {
   fail: String
   refuse: String
   slow: String
+  often: String
 }
 scalar Base64
 type Mutation {
   registerPerson(input: RegisterPersonInput!): RegisterPersonPayload!
   registerFace(input: RegisterFaceInput!): RegisterPersonPayload!
   captureDocument(files: [Base64!]): RegisterPersonPayload!
+  slow: String
 }
 input RegisterFaceInput { documentNumber: String! selfie: SelfieInput again: RegisterFaceInput }
 input SelfieInput { image: Base64 }
@@ -209,6 +211,15 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 		t.Fatal(err)
 	}
 	d := &door{logs: &safeBuffer{}, registry: prometheus.NewRegistry(), entered: make(chan context.Context, 8), leave: make(chan struct{})}
+	slow := func(ctx context.Context, _ map[string]any) (any, error) {
+		d.entered <- ctx
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-d.leave:
+			return "done", nil
+		}
+	}
 	es := &fakeSchema{schema: schema, resolvers: map[string]func(context.Context, map[string]any) (any, error){
 		"Mutation.registerPerson": func(context.Context, map[string]any) (any, error) {
 			d.mutations.Add(1)
@@ -218,18 +229,14 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 			d.mutations.Add(1)
 			return map[string]any{"person": nil}, nil
 		},
-		"Query.echo":   func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
-		"Query.boom":   func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
-		"Query.fail":   func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
-		"Query.refuse": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
-		"Query.slow": func(ctx context.Context, _ map[string]any) (any, error) {
-			d.entered <- ctx
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-d.leave:
-				return "done", nil
-			}
+		"Query.echo":    func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
+		"Query.boom":    func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
+		"Query.fail":    func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
+		"Query.refuse":  func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
+		"Query.slow":    slow,
+		"Mutation.slow": slow,
+		"Query.often": func(context.Context, map[string]any) (any, error) {
+			return nil, &gqlerror.Error{Message: "Too often.", Extensions: map[string]any{"code": codeRateLimited, "retryAfter": 7}}
 		},
 	}}
 	cfg := GraphQLConfig{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 	defaultMaxBody       = 1 << 20 // T07
 	defaultMaxCapture    = 8 << 20
 	defaultCaptureMemory = 128 << 20
-	defaultMaxConcurrent = 1_024
+	defaultMaxConcurrent = 1_280 // of which 1,024 may be mutations
 )
 
 // GraphQLConfig is what the GraphQL endpoint needs. Schema, Authenticate, Authorize, Metrics and Logger have no
@@ -57,7 +58,8 @@ type GraphQLConfig struct {
 	// AnswerTimeout ends the context of an execution. Zero is no end but that of the connection.
 	AnswerTimeout time.Duration
 
-	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,024.
+	// MaxConcurrent bounds the executions at one time; the next one is answered OVERLOADED. Zero is 1,280. A fifth of
+	// it is kept for queries: mutations wait for providers, and one that hangs must not take the reads with it.
 	MaxConcurrent int
 
 	// MaxBody bounds the body of a request in bytes. Zero is 1 MiB.
@@ -81,6 +83,7 @@ type GraphQL struct {
 	documents *documents
 	slots     chan struct{} // one for each execution at one time
 	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
+	mutations chan struct{} // one for each of them that is a mutation
 }
 
 // NewGraphQL makes the endpoint. It removes the directive @defer from the schema.
@@ -103,7 +106,11 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	if cfg.CaptureMemory <= 0 {
 		cfg.CaptureMemory = defaultCaptureMemory
 	}
-	g := &GraphQL{cfg: cfg, documents: newDocuments(cfg.Schema.Schema()), slots: make(chan struct{}, cfg.MaxConcurrent)}
+	g := &GraphQL{
+		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()),
+		slots:     make(chan struct{}, cfg.MaxConcurrent),
+		mutations: make(chan struct{}, max(1, cfg.MaxConcurrent-cfg.MaxConcurrent/5)),
+	}
 	if g.cfg.Recover == nil {
 		g.cfg.Recover = g.recovered
 	}
@@ -187,12 +194,10 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	}
 	releaseReadDeadline(e)
 
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
+	if !take(g.slots) {
 		return refuseOverloaded
 	}
+	defer func() { <-g.slots }()
 
 	doc, refused := g.documents.prepare(p.query)
 	if refused != nil {
@@ -223,7 +228,23 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 		return authorizeRefusal(e)
 	}
 	caller.RequestID = e.id
+	if op.Operation == ast.Mutation {
+		if !take(g.mutations) {
+			return refuseOverloaded
+		}
+		defer func() { <-g.mutations }()
+	}
 	return g.execute(kyc.WithCaller(r.Context(), caller), e, q, p, doc, op, mayIntrospect)
+}
+
+// take takes one of the slots if there is one.
+func take(slots chan<- struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // checkAnswer refuses what could not be answered whoever asks: a browser that wants a page is told so and not
@@ -322,12 +343,28 @@ func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *para
 		refuseOverloaded.write(e, q.media)
 		return nil
 	}
+	if limited := rateLimited(response.Errors); limited != nil && op.Operation == ast.Query {
+		return limited
+	}
 	// An answer that came into being is written even so: a client that has only closed its half still reads.
 	q.outcome = outcomeOf(response.Errors)
 	if gone {
 		q.outcome = outcomeCanceled
 	}
 	writeResponse(e, q.media, response)
+	return nil
+}
+
+// rateLimited is the refusal of an operation of which a part was refused for being asked too often (N06); nil if none
+// was. The rest of a query has changed nothing and is not answered: which part had no luck is nobody's business.
+func rateLimited(errs gqlerror.List) *refusal {
+	for _, e := range errs {
+		if e.Extensions["code"] == codeRateLimited {
+			seconds, _ := e.Extensions["retryAfter"].(int)
+			return atHTTP(http.StatusTooManyRequests, codeRateLimited, reasonRateLimited, e.Message).
+				with("Retry-After", strconv.Itoa(max(1, seconds)))
+		}
+	}
 	return nil
 }
 

@@ -506,6 +506,53 @@ func TestOverload(t *testing.T) {
 	}
 }
 
+// Mutations wait for providers: when all they may have are taken, queries are still answered.
+func TestMutationsLeaveRoomForQueries(t *testing.T) {
+	t.Parallel()
+	d := setup(t, func(c *GraphQLConfig) { c.MaxConcurrent = 5 })
+	done := make(chan *answer, 4)
+	for range 4 {
+		go func() { done <- d.ask(t, query("mutation {slow}")) }()
+		<-d.entered
+	}
+	if a := d.ask(t, query("mutation {slow}")); a.status != 503 || a.code() != codeOverloaded || a.header.Get("Retry-After") != "1" {
+		t.Errorf("a fifth mutation: %d %s", a.status, a.body)
+	}
+	if a := d.ask(t, query("{viewer{id}}")); a.status != 200 {
+		t.Errorf("a query: %d %s", a.status, a.body)
+	}
+	close(d.leave)
+	for range 4 {
+		if a := <-done; a.status != 200 {
+			t.Errorf("an admitted mutation: %d %s", a.status, a.body)
+		}
+	}
+	if a := d.ask(t, query("mutation {slow}")); a.status != 200 {
+		t.Errorf("afterwards: %d %s", a.status, a.body)
+	}
+}
+
+// N06: one part of a query that is asked for too often makes the whole of it a 429 without data.
+func TestRateLimited(t *testing.T) {
+	t.Parallel()
+	d := setup(t, func(c *GraphQLConfig) {
+		c.Presenter = func(_ context.Context, err error) *gqlerror.Error {
+			var e *gqlerror.Error
+			errors.As(err, &e)
+			return e
+		}
+	})
+	for _, accept := range []string{"application/json", "application/graphql-response+json"} {
+		a := d.ask(t, header(query("{viewer{id} often}"), "Accept", accept))
+		if a.status != 429 || a.code() != codeRateLimited || a.header.Get("Retry-After") != "7" || a.hasData {
+			t.Errorf("%s: %d %s", accept, a.status, a.body)
+		}
+	}
+	if m := scrape(t, d.registry); !strings.Contains(m, `kycgate_graphql_refused_total{reason="rate_limited"} 2`) {
+		t.Errorf("the refusals were not counted:\n%s", m)
+	}
+}
+
 func TestAnswerTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

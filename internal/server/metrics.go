@@ -27,6 +27,7 @@ const (
 	reasonForbidden              reason = "forbidden"
 	reasonBadUserInput           reason = "bad_user_input"
 	reasonCostExceeded           reason = "cost_exceeded"
+	reasonRateLimited            reason = "rate_limited"
 
 	// reasonNone is for what never reaches the counter: refusals outside GraphQL.
 	reasonNone reason = ""
@@ -36,7 +37,7 @@ var allReasons = []reason{
 	reasonMethodNotAllowed, reasonUnsupportedMediaType, reasonNotAcceptable, reasonCSRF, reasonUnauthenticated,
 	reasonBodyTooLarge, reasonBadRequest, reasonBatchingDisabled, reasonPersistedQueryNotFound, reasonOverloaded,
 	reasonQueryTooLarge, reasonParseFailed, reasonValidationFailed, reasonIntrospectionDisabled, reasonForbidden,
-	reasonBadUserInput, reasonCostExceeded,
+	reasonBadUserInput, reasonCostExceeded, reasonRateLimited,
 }
 
 // The closed values of the labels of graphql_request_duration_seconds.
@@ -74,7 +75,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"operation_type", "outcome"})
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kycgate_graphql_refused_total",
-		Help: "How many GraphQL requests were refused before they were executed, by reason.",
+		Help: "How many GraphQL requests were refused, by reason.",
 	}, []string{"reason"})
 	reg.MustRegister(duration, refused)
 

@@ -23,6 +23,7 @@ const (
 	codeCSRF                   = "CSRF"
 	codeIntrospectionDisabled  = "INTROSPECTION_DISABLED"
 	codeCostExceeded           = "COST_EXCEEDED"
+	codeRateLimited            = "RATE_LIMITED"
 	codeOverloaded             = "OVERLOADED"
 	codeQueryTooLarge          = "QUERY_TOO_LARGE"
 	codePersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND"

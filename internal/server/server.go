@@ -19,7 +19,7 @@ import (
 // The limits of a connection (T13, T14).
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
+	readTimeout       = 9 * time.Second // T14 wants the connection closed within ten
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 16 << 10
 	maxHeaderLines    = 100

@@ -93,7 +93,9 @@ func Start(tb testing.TB, o Options) *Gateway {
 	q := config.DefaultQITech()
 	q.BaseURL, q.APIKey, q.WebhookSecret = sims.URL+"/qitech", config.NewSecret(qitechsim.SandboxAPIKey), config.NewSecret(qitechsim.SandboxWebhookKey)
 	q.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
-	// Impatient, so that tests end; what is tested is what happens and not after how many seconds.
+	// Patient callers of an impatient gateway: what is tested is what happens and not after how many seconds, and not how
+	// busy the machine is. A test about answering PENDING sets its own.
+	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
@@ -170,6 +172,7 @@ func (g *Gateway) SubjectToken(partner string, person kyc.PersonID, scopes ...ky
 // Answer is a GraphQL answer.
 type Answer struct {
 	Status int
+	Header http.Header
 	Body   []byte
 	Data   map[string]any
 	Errors []struct {
@@ -241,7 +244,7 @@ func post(ctx context.Context, client *http.Client, url, token string, body []by
 		return Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a := Answer{Status: resp.StatusCode}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if a.Body, err = io.ReadAll(resp.Body); err != nil {
 		return a, err
 	}
