@@ -1628,6 +1628,23 @@ func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐ
 	return res
 }
 
+func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐProcessID(ctx context.Context, v any) (kyc.ProcessID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.ProcessID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐProcessID(ctx context.Context, sel ast.SelectionSet, v kyc.ProcessID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐRegistrationID(ctx context.Context, v any) (kyc.RegistrationID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := kyc.RegistrationID(tmp)
@@ -1726,6 +1743,23 @@ func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋky
 	return graphql.WrapContextMarshaler(ctx, v)
 }
 
+func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFailureCode(ctx context.Context, v any) (kyc.FailureCode, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.FailureCode(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐFailureCode(ctx context.Context, sel ast.SelectionSet, v kyc.FailureCode) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐName(ctx context.Context, v any) (kyc.Name, error) {
 	var res kyc.Name
 	err := res.UnmarshalGQLContext(ctx, v)
@@ -1770,6 +1804,35 @@ func (ec *executionContext) marshalNString2string(ctx context.Context, sel ast.S
 		}
 	}
 	return res
+}
+
+func (ec *executionContext) unmarshalNString2ᚕgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalTextᚄ(ctx context.Context, v any) ([]kyc.PersonalText, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]kyc.PersonalText, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNString2ᚕgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalTextᚄ(ctx context.Context, sel ast.SelectionSet, v []kyc.PersonalText) graphql.Marshaler {
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalNString2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
@@ -1988,6 +2051,62 @@ func (ec *executionContext) marshalOFloat2ᚖfloat64(ctx context.Context, sel as
 	return graphql.WrapContextMarshaler(ctx, res)
 }
 
+func (ec *executionContext) unmarshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, v any) (*kyc.PersonID, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.PersonID(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonID(ctx context.Context, sel ast.SelectionSet, v *kyc.PersonID) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
+}
+
+func (ec *executionContext) unmarshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐProcessID(ctx context.Context, v any) (*kyc.ProcessID, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := kyc.ProcessID(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐProcessID(ctx context.Context, sel ast.SelectionSet, v *kyc.ProcessID) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
+}
+
+func (ec *executionContext) unmarshalOID2ᚖstring(ctx context.Context, v any) (*string, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := graphql.UnmarshalID(v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖstring(ctx context.Context, sel ast.SelectionSet, v *string) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalID(*v)
+	return res
+}
+
 func (ec *executionContext) unmarshalOInt2ᚖint(ctx context.Context, v any) (*int, error) {
 	if v == nil {
 		return nil, nil
@@ -2013,6 +2132,38 @@ func (ec *executionContext) unmarshalOString2githubᚗcomᚋkycgateᚋkycgateᚋ
 }
 
 func (ec *executionContext) marshalOString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx context.Context, sel ast.SelectionSet, v kyc.DocumentNumber) graphql.Marshaler {
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx context.Context, v any) (*kyc.DocumentNumber, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.DocumentNumber)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐDocumentNumber(ctx context.Context, sel ast.SelectionSet, v *kyc.DocumentNumber) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐEmailAddress(ctx context.Context, v any) (*kyc.EmailAddress, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.EmailAddress)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐEmailAddress(ctx context.Context, sel ast.SelectionSet, v *kyc.EmailAddress) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
 	return graphql.WrapContextMarshaler(ctx, v)
 }
 
@@ -2042,6 +2193,22 @@ func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgate
 }
 
 func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx context.Context, sel ast.SelectionSet, v *kyc.PersonalText) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
+func (ec *executionContext) unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPhoneNumber(ctx context.Context, v any) (*kyc.PhoneNumber, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(kyc.PhoneNumber)
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPhoneNumber(ctx context.Context, sel ast.SelectionSet, v *kyc.PhoneNumber) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}

@@ -27,6 +27,8 @@ type ResolverRoot interface {
 	Mutation() MutationResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
+	Process() ProcessResolver
+	ProcessConnection() ProcessConnectionResolver
 	Query() QueryResolver
 	RegistrationConnection() RegistrationConnectionResolver
 }
@@ -69,6 +71,16 @@ type ComplexityRoot struct {
 		TokenID   func(childComplexity int) int
 	}
 
+	CapturedDocument struct {
+		Content          func(childComplexity int) int
+		CpfMatch         func(childComplexity int) int
+		FaceMatch        func(childComplexity int) int
+		FileUrls         func(childComplexity int) int
+		FileUrlsExpireAt func(childComplexity int) int
+		ID               func(childComplexity int) int
+		Type             func(childComplexity int) int
+	}
+
 	Email struct {
 		Address func(childComplexity int) int
 	}
@@ -106,6 +118,13 @@ type ComplexityRoot struct {
 		Source          func(childComplexity int) int
 	}
 
+	Failure struct {
+		Code       func(childComplexity int) int
+		Message    func(childComplexity int) int
+		NextAction func(childComplexity int) int
+		Retryable  func(childComplexity int) int
+	}
+
 	KycReview struct {
 		Analyses       func(childComplexity int) int
 		DecidedAt      func(childComplexity int) int
@@ -122,10 +141,15 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ErasePerson    func(childComplexity int, input kyc.ErasePersonInput) int
-		ExportPerson   func(childComplexity int, personID string) int
-		RegisterFace   func(childComplexity int, input kyc.RegisterFaceInput) int
-		RegisterPerson func(childComplexity int, input kyc.RegisterPersonInput) int
+		CaptureDocument func(childComplexity int, input kyc.CaptureDocumentInput) int
+		CheckLiveness   func(childComplexity int, input kyc.CheckLivenessInput) int
+		ErasePerson     func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson    func(childComplexity int, personID string) int
+		RefreshProcess  func(childComplexity int, id string) int
+		RegisterFace    func(childComplexity int, input kyc.RegisterFaceInput) int
+		RegisterPerson  func(childComplexity int, input kyc.RegisterPersonInput) int
+		ValidateFace    func(childComplexity int, input kyc.ValidateFaceInput) int
+		VerifyIdentity  func(childComplexity int, input kyc.VerifyIdentityInput) int
 	}
 
 	PageInfo struct {
@@ -154,6 +178,7 @@ type ComplexityRoot struct {
 		Nationality       func(childComplexity int) int
 		Occupation        func(childComplexity int) int
 		Phones            func(childComplexity int) int
+		Processes         func(childComplexity int, first *int, after *string, kind *kyc.ProcessKind) int
 		Registrations     func(childComplexity int, first *int, after *string) int
 		SourceKyc         func(childComplexity int) int
 		UpdatedAt         func(childComplexity int) int
@@ -183,10 +208,69 @@ type ComplexityRoot struct {
 		Type   func(childComplexity int) int
 	}
 
+	Process struct {
+		Attempts          func(childComplexity int) int
+		Capabilities      func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		Failure           func(childComplexity int) int
+		FinishedAt        func(childComplexity int) int
+		ID                func(childComplexity int) int
+		Kind              func(childComplexity int) int
+		Person            func(childComplexity int) int
+		Provider          func(childComplexity int) int
+		ProviderProcessID func(childComplexity int) int
+		ReferenceProcess  func(childComplexity int) int
+		Result            func(childComplexity int) int
+		Status            func(childComplexity int) int
+		UpdatedAt         func(childComplexity int) int
+		UseCase           func(childComplexity int) int
+		Version           func(childComplexity int) int
+	}
+
+	ProcessConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	ProcessEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ProcessPayload struct {
+		Process    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	ProcessResult struct {
+		Authenticated        func(childComplexity int) int
+		Document             func(childComplexity int) int
+		FraudProfile         func(childComplexity int) int
+		GovernmentSimilarity func(childComplexity int) int
+		Identity             func(childComplexity int) int
+		Liveness             func(childComplexity int) int
+		PersonDocument       func(childComplexity int) int
+		PersonImageURL       func(childComplexity int) int
+		PersonName           func(childComplexity int) int
+		RiskScore            func(childComplexity int) int
+		TransactionID        func(childComplexity int) int
+	}
+
 	Provider struct {
 		DisplayName func(childComplexity int) int
 		Name        func(childComplexity int) int
 		Operations  func(childComplexity int) int
+	}
+
+	ProviderAttempt struct {
+		DurationMs   func(childComplexity int) int
+		EndedAt      func(childComplexity int) int
+		Number       func(childComplexity int) int
+		Outcome      func(childComplexity int) int
+		ProviderCode func(childComplexity int) int
+		StartedAt    func(childComplexity int) int
 	}
 
 	ProviderErasure struct {
@@ -214,7 +298,10 @@ type ComplexityRoot struct {
 		PersonByDocument           func(childComplexity int, documentNumber string) int
 		PersonByExternalID         func(childComplexity int, externalID string) int
 		Persons                    func(childComplexity int, first *int, after *string, filter *kyc.PersonFilter) int
+		Process                    func(childComplexity int, id string) int
+		Processes                  func(childComplexity int, first *int, after *string, filter *kyc.ProcessFilter) int
 		Providers                  func(childComplexity int) int
+		ReusableDocuments          func(childComplexity int, documentNumber string, typeArg *kyc.ReusableDocumentType) int
 		Viewer                     func(childComplexity int) int
 	}
 
@@ -246,6 +333,11 @@ type ComplexityRoot struct {
 	RegistrationEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	ReusableDocument struct {
+		DocumentID   func(childComplexity int) int
+		DocumentType func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -415,6 +507,49 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AuditRecord.TokenID(childComplexity), true
 
+	case "CapturedDocument.content":
+		if e.ComplexityRoot.CapturedDocument.Content == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.Content(childComplexity), true
+	case "CapturedDocument.cpfMatch":
+		if e.ComplexityRoot.CapturedDocument.CpfMatch == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.CpfMatch(childComplexity), true
+	case "CapturedDocument.faceMatch":
+		if e.ComplexityRoot.CapturedDocument.FaceMatch == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.FaceMatch(childComplexity), true
+	case "CapturedDocument.fileUrls":
+		if e.ComplexityRoot.CapturedDocument.FileUrls == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.FileUrls(childComplexity), true
+	case "CapturedDocument.fileUrlsExpireAt":
+		if e.ComplexityRoot.CapturedDocument.FileUrlsExpireAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.FileUrlsExpireAt(childComplexity), true
+	case "CapturedDocument.id":
+		if e.ComplexityRoot.CapturedDocument.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.ID(childComplexity), true
+	case "CapturedDocument.type":
+		if e.ComplexityRoot.CapturedDocument.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CapturedDocument.Type(childComplexity), true
+
 	case "Email.address":
 		if e.ComplexityRoot.Email.Address == nil {
 			break
@@ -535,6 +670,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.FaceRegistration.Source(childComplexity), true
 
+	case "Failure.code":
+		if e.ComplexityRoot.Failure.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Failure.Code(childComplexity), true
+	case "Failure.message":
+		if e.ComplexityRoot.Failure.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Failure.Message(childComplexity), true
+	case "Failure.nextAction":
+		if e.ComplexityRoot.Failure.NextAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Failure.NextAction(childComplexity), true
+	case "Failure.retryable":
+		if e.ComplexityRoot.Failure.Retryable == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Failure.Retryable(childComplexity), true
+
 	case "KycReview.analyses":
 		if e.ComplexityRoot.KycReview.Analyses == nil {
 			break
@@ -591,6 +751,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LatencyMs.P99(childComplexity), true
 
+	case "Mutation.captureDocument":
+		if e.ComplexityRoot.Mutation.CaptureDocument == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_captureDocument_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CaptureDocument(childComplexity, args["input"].(kyc.CaptureDocumentInput)), true
+	case "Mutation.checkLiveness":
+		if e.ComplexityRoot.Mutation.CheckLiveness == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_checkLiveness_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CheckLiveness(childComplexity, args["input"].(kyc.CheckLivenessInput)), true
 	case "Mutation.erasePerson":
 		if e.ComplexityRoot.Mutation.ErasePerson == nil {
 			break
@@ -613,6 +795,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ExportPerson(childComplexity, args["personId"].(string)), true
+	case "Mutation.refreshProcess":
+		if e.ComplexityRoot.Mutation.RefreshProcess == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_refreshProcess_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RefreshProcess(childComplexity, args["id"].(string)), true
 	case "Mutation.registerFace":
 		if e.ComplexityRoot.Mutation.RegisterFace == nil {
 			break
@@ -635,6 +828,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterPerson(childComplexity, args["input"].(kyc.RegisterPersonInput)), true
+	case "Mutation.validateFace":
+		if e.ComplexityRoot.Mutation.ValidateFace == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_validateFace_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ValidateFace(childComplexity, args["input"].(kyc.ValidateFaceInput)), true
+	case "Mutation.verifyIdentity":
+		if e.ComplexityRoot.Mutation.VerifyIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_verifyIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.VerifyIdentity(childComplexity, args["input"].(kyc.VerifyIdentityInput)), true
 
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
@@ -774,6 +989,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.Phones(childComplexity), true
+	case "Person.processes":
+		if e.ComplexityRoot.Person.Processes == nil {
+			break
+		}
+
+		args, err := ec.field_Person_processes_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Person.Processes(childComplexity, args["first"].(*int), args["after"].(*string), args["kind"].(*kyc.ProcessKind)), true
 	case "Person.registrations":
 		if e.ComplexityRoot.Person.Registrations == nil {
 			break
@@ -874,6 +1100,221 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Phone.Type(childComplexity), true
 
+	case "Process.attempts":
+		if e.ComplexityRoot.Process.Attempts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Attempts(childComplexity), true
+	case "Process.capabilities":
+		if e.ComplexityRoot.Process.Capabilities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Capabilities(childComplexity), true
+	case "Process.createdAt":
+		if e.ComplexityRoot.Process.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.CreatedAt(childComplexity), true
+	case "Process.failure":
+		if e.ComplexityRoot.Process.Failure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Failure(childComplexity), true
+	case "Process.finishedAt":
+		if e.ComplexityRoot.Process.FinishedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.FinishedAt(childComplexity), true
+	case "Process.id":
+		if e.ComplexityRoot.Process.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.ID(childComplexity), true
+	case "Process.kind":
+		if e.ComplexityRoot.Process.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Kind(childComplexity), true
+	case "Process.person":
+		if e.ComplexityRoot.Process.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Person(childComplexity), true
+	case "Process.provider":
+		if e.ComplexityRoot.Process.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Provider(childComplexity), true
+	case "Process.providerProcessId":
+		if e.ComplexityRoot.Process.ProviderProcessID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.ProviderProcessID(childComplexity), true
+	case "Process.referenceProcess":
+		if e.ComplexityRoot.Process.ReferenceProcess == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.ReferenceProcess(childComplexity), true
+	case "Process.result":
+		if e.ComplexityRoot.Process.Result == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Result(childComplexity), true
+	case "Process.status":
+		if e.ComplexityRoot.Process.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Status(childComplexity), true
+	case "Process.updatedAt":
+		if e.ComplexityRoot.Process.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.UpdatedAt(childComplexity), true
+	case "Process.useCase":
+		if e.ComplexityRoot.Process.UseCase == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.UseCase(childComplexity), true
+	case "Process.version":
+		if e.ComplexityRoot.Process.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Process.Version(childComplexity), true
+
+	case "ProcessConnection.edges":
+		if e.ComplexityRoot.ProcessConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessConnection.Edges(childComplexity), true
+	case "ProcessConnection.nodes":
+		if e.ComplexityRoot.ProcessConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessConnection.Nodes(childComplexity), true
+	case "ProcessConnection.pageInfo":
+		if e.ComplexityRoot.ProcessConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessConnection.PageInfo(childComplexity), true
+	case "ProcessConnection.totalCount":
+		if e.ComplexityRoot.ProcessConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessConnection.TotalCount(childComplexity), true
+
+	case "ProcessEdge.cursor":
+		if e.ComplexityRoot.ProcessEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessEdge.Cursor(childComplexity), true
+	case "ProcessEdge.node":
+		if e.ComplexityRoot.ProcessEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessEdge.Node(childComplexity), true
+
+	case "ProcessPayload.process":
+		if e.ComplexityRoot.ProcessPayload.Process == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessPayload.Process(childComplexity), true
+	case "ProcessPayload.userErrors":
+		if e.ComplexityRoot.ProcessPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessPayload.UserErrors(childComplexity), true
+
+	case "ProcessResult.authenticated":
+		if e.ComplexityRoot.ProcessResult.Authenticated == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.Authenticated(childComplexity), true
+	case "ProcessResult.document":
+		if e.ComplexityRoot.ProcessResult.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.Document(childComplexity), true
+	case "ProcessResult.fraudProfile":
+		if e.ComplexityRoot.ProcessResult.FraudProfile == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.FraudProfile(childComplexity), true
+	case "ProcessResult.governmentSimilarity":
+		if e.ComplexityRoot.ProcessResult.GovernmentSimilarity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.GovernmentSimilarity(childComplexity), true
+	case "ProcessResult.identity":
+		if e.ComplexityRoot.ProcessResult.Identity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.Identity(childComplexity), true
+	case "ProcessResult.liveness":
+		if e.ComplexityRoot.ProcessResult.Liveness == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.Liveness(childComplexity), true
+	case "ProcessResult.personDocument":
+		if e.ComplexityRoot.ProcessResult.PersonDocument == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.PersonDocument(childComplexity), true
+	case "ProcessResult.personImageUrl":
+		if e.ComplexityRoot.ProcessResult.PersonImageURL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.PersonImageURL(childComplexity), true
+	case "ProcessResult.personName":
+		if e.ComplexityRoot.ProcessResult.PersonName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.PersonName(childComplexity), true
+	case "ProcessResult.riskScore":
+		if e.ComplexityRoot.ProcessResult.RiskScore == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.RiskScore(childComplexity), true
+	case "ProcessResult.transactionId":
+		if e.ComplexityRoot.ProcessResult.TransactionID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessResult.TransactionID(childComplexity), true
+
 	case "Provider.displayName":
 		if e.ComplexityRoot.Provider.DisplayName == nil {
 			break
@@ -892,6 +1333,43 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Provider.Operations(childComplexity), true
+
+	case "ProviderAttempt.durationMs":
+		if e.ComplexityRoot.ProviderAttempt.DurationMs == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.DurationMs(childComplexity), true
+	case "ProviderAttempt.endedAt":
+		if e.ComplexityRoot.ProviderAttempt.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.EndedAt(childComplexity), true
+	case "ProviderAttempt.number":
+		if e.ComplexityRoot.ProviderAttempt.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.Number(childComplexity), true
+	case "ProviderAttempt.outcome":
+		if e.ComplexityRoot.ProviderAttempt.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.Outcome(childComplexity), true
+	case "ProviderAttempt.providerCode":
+		if e.ComplexityRoot.ProviderAttempt.ProviderCode == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.ProviderCode(childComplexity), true
+	case "ProviderAttempt.startedAt":
+		if e.ComplexityRoot.ProviderAttempt.StartedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProviderAttempt.StartedAt(childComplexity), true
 
 	case "ProviderErasure.provider":
 		if e.ComplexityRoot.ProviderErasure.Provider == nil {
@@ -1039,12 +1517,45 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Persons(childComplexity, args["first"].(*int), args["after"].(*string), args["filter"].(*kyc.PersonFilter)), true
+	case "Query.process":
+		if e.ComplexityRoot.Query.Process == nil {
+			break
+		}
+
+		args, err := ec.field_Query_process_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Process(childComplexity, args["id"].(string)), true
+	case "Query.processes":
+		if e.ComplexityRoot.Query.Processes == nil {
+			break
+		}
+
+		args, err := ec.field_Query_processes_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Processes(childComplexity, args["first"].(*int), args["after"].(*string), args["filter"].(*kyc.ProcessFilter)), true
 	case "Query.providers":
 		if e.ComplexityRoot.Query.Providers == nil {
 			break
 		}
 
 		return e.ComplexityRoot.Query.Providers(childComplexity), true
+	case "Query.reusableDocuments":
+		if e.ComplexityRoot.Query.ReusableDocuments == nil {
+			break
+		}
+
+		args, err := ec.field_Query_reusableDocuments_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ReusableDocuments(childComplexity, args["documentNumber"].(string), args["type"].(*kyc.ReusableDocumentType)), true
 	case "Query.viewer":
 		if e.ComplexityRoot.Query.Viewer == nil {
 			break
@@ -1147,6 +1658,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RegistrationEdge.Node(childComplexity), true
 
+	case "ReusableDocument.documentId":
+		if e.ComplexityRoot.ReusableDocument.DocumentID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReusableDocument.DocumentID(childComplexity), true
+	case "ReusableDocument.documentType":
+		if e.ComplexityRoot.ReusableDocument.DocumentType == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReusableDocument.DocumentType(childComplexity), true
+
 	case "UserError.code":
 		if e.ComplexityRoot.UserError.Code == nil {
 			break
@@ -1218,12 +1742,19 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAddressInput,
+		ec.unmarshalInputCaptureDocumentInput,
+		ec.unmarshalInputCheckLivenessInput,
 		ec.unmarshalInputEmailInput,
 		ec.unmarshalInputErasePersonInput,
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
+		ec.unmarshalInputProcessFilter,
 		ec.unmarshalInputRegisterFaceInput,
 		ec.unmarshalInputRegisterPersonInput,
+		ec.unmarshalInputSelfieInput,
+		ec.unmarshalInputSubjectInput,
+		ec.unmarshalInputValidateFaceInput,
+		ec.unmarshalInputVerifyIdentityInput,
 	)
 	first := true
 
@@ -1403,7 +1934,7 @@ type PageInfo {
 
 type Query {
   "Any object by its global id. Another partner's object and one that does not exist are both null."
-  node(id: ID!): Node @scope(any: [PERSONS_READ])
+  node(id: ID!): Node @scope(any: [PERSONS_READ, PROCESSES_READ])
   "One person by our id."
   person(id: ID!): Person @scope(any: [PERSONS_READ])
   "One person by CPF, formatted or bare."
@@ -1416,6 +1947,15 @@ type Query {
   faceRegistration(registrationKey: ID!): FaceRegistration @scope(any: [PERSONS_READ])
   "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
   faceRegistrationByDocument(documentNumber: String! @pii(kind: DOCUMENT)): FaceRegistration @scope(any: [PERSONS_READ])
+  "One process by our id."
+  process(id: ID!): Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "The partner's processes, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
+  processes(first: Int = 25, after: String @nonpii, filter: ProcessFilter): ProcessConnection! @scope(any: [PROCESSES_READ])
+  """
+  Documents the provider has of a CPF already, of one type or, without one, of whatever the provider lists under the CPF
+  itself. It is asked each time; while it cannot be reached the answer is an error, because an empty list means that there is none.
+  """
+  reusableDocuments(documentNumber: String! @pii(kind: DOCUMENT), type: ReusableDocumentType): [ReusableDocument!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
   providers: [Provider!]! @scope(any: [PROVIDERS_READ])
   "Who this token is."
@@ -1435,6 +1975,16 @@ type Mutation {
   idempotencyKey, and what an unanswered call has registered is looked up before anything is sent again.
   """
   registerFace(input: RegisterFaceInput!): RegisterFacePayload! @scope(any: [PERSONS_WRITE])
+  "Asks whether a living person is before the camera. What the provider does not answer in time is PROCESSING and goes on by itself."
+  checkLiveness(input: CheckLivenessInput!): ProcessPayload! @scope(any: [PROCESSES_WRITE], subject: true)
+  "Asks whether a face belongs to a CPF, and with ` + "`" + `capabilities` + "`" + ` more than that. A combination that no key of this gateway offers is refused."
+  verifyIdentity(input: VerifyIdentityInput!): ProcessPayload! @scope(any: [PROCESSES_WRITE], subject: true)
+  "Asks whether a face is that of an earlier, finished process of the same person (1:1)."
+  validateFace(input: ValidateFaceInput!): ProcessPayload! @scope(any: [PROCESSES_WRITE], subject: true)
+  "Has a document read from one file, or front and back; or reuses one the provider has."
+  captureDocument(input: CaptureDocumentInput!): ProcessPayload! @scope(any: [PROCESSES_WRITE], subject: true)
+  "Asks the provider about an open process now. One that does not answer leaves the process as it was."
+  refreshProcess(id: ID!): ProcessPayload! @scope(any: [PROCESSES_WRITE])
   """
   Erases a person: destroys the key their data is encrypted with, their external ids and look-ups, and ends their jobs. Nobody can
   read the person again, in no backup either. What stays is the ledger of calls, the audit trail and this answer, in ids and times.
@@ -1489,6 +2039,8 @@ type Person implements Node {
   faceRegistrations: [FaceRegistration!]! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Who read or changed which fields of this person, newest first; masked answers are not recorded. ` + "`" + `first` + "`" + ` is 1 to 100."
   audit(first: Int = 25, after: String @nonpii): AuditConnection! @scope(any: [ADMIN])
+  "Biometric and document checks of this person, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
+  processes(first: Int = 25, after: String @nonpii, kind: ProcessKind): ProcessConnection! @scope(any: [PROCESSES_READ])
   "First registration."
   createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Last change of any field, the KYC status included."
@@ -1884,6 +2436,382 @@ type RegisterFacePayload {
   userErrors: [UserError!]! @scope(any: [PERSONS_WRITE])
 }
 
+"One biometric or document check of one person at a provider."
+type Process implements Node {
+  "Opaque: ` + "`" + `prc_…` + "`" + `."
+  id: ID! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "What it is for."
+  kind: ProcessKind! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "What the provider checks: what the key it is made with enables."
+  capabilities: [Capability!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Who checks: ` + "`" + `unico` + "`" + `."
+  provider: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "The provider's id; null until it has answered."
+  providerProcessId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "Nothing leaves COMPLETED, CANCELED and FAILED."
+  status: ProcessStatus! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Null until COMPLETED: results of an unfinished process mean nothing and are never shown."
+  result: ProcessResult @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Why it is FAILED or CANCELED."
+  failure: Failure @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Whom it is about, if that is a person of this partner."
+  person: Person @scope(any: [PERSONS_READ, PERSONS_WRITE])
+  "The process a 1:1 was compared with, or that authorised a document."
+  referenceProcess: Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "As given."
+  useCase: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "Every call that may have been billed, in order."
+  attempts: [ProviderAttempt!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "When it was accepted by us."
+  createdAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Last change of any field."
+  updatedAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "When it ended."
+  finishedAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Grows by one with every change."
+  version: Int! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+}
+
+"A page of processes."
+type ProcessConnection {
+  "Processes with their cursors."
+  edges: [ProcessEdge!]! @scope(any: [PROCESSES_READ])
+  "The same processes without cursors."
+  nodes: [Process!]! @scope(any: [PROCESSES_READ])
+  "Where this page stands."
+  pageInfo: PageInfo! @scope(any: [PROCESSES_READ])
+  "How many there are in all; counted only when asked for."
+  totalCount: Int! @scope(any: [PROCESSES_READ])
+}
+
+"A process in a page."
+type ProcessEdge {
+  "Opaque; a later page's ` + "`" + `after` + "`" + `."
+  cursor: String! @scope(any: [PROCESSES_READ]) @nonpii
+  "The process."
+  node: Process! @scope(any: [PROCESSES_READ])
+}
+
+"Which processes to list; what is left out does not filter."
+input ProcessFilter {
+  "Of this kind."
+  kind: ProcessKind
+  "In this status. Those nobody settles stay PROCESSING or DIVERGENT."
+  status: ProcessStatus
+  "At this provider."
+  provider: String @nonpii
+  "Started after this instant."
+  createdAfter: DateTime
+  "Started before this instant."
+  createdBefore: DateTime
+}
+
+"What a process is for."
+enum ProcessKind {
+  "A living person is before the camera."
+  LIVENESS
+  "The face belongs to the CPF."
+  IDENTITY_VERIFICATION
+  "The face is that of an earlier process (1:1)."
+  FACE_VALIDATION
+  "A document is read."
+  DOCUMENT_CAPTURE
+}
+
+"One thing a provider checks."
+enum Capability {
+  "A living person is before the camera."
+  LIVENESS
+  "The face belongs to the CPF."
+  IDENTITY_VERIFICATION
+  "The face is that of an earlier process."
+  FACE_VALIDATION
+  "The face is known for fraud."
+  FRAUD_PROFILE
+  "A score, where the identity is inconclusive."
+  RISK_SCORE
+  "Similarity to the government's picture."
+  GOVERNMENT_SIMILARITY
+  "A document is read."
+  DOCUMENT_CAPTURE
+}
+
+"Where a process stands; the number is Unico's."
+enum ProcessStatus {
+  "1: not finished."
+  PROCESSING
+  "2: not finished; the risk score takes longer."
+  DIVERGENT
+  "3: finished; the only status with a result."
+  COMPLETED
+  "4: the provider saw the request cut off before it was processed."
+  CANCELED
+  "5: it could not be processed."
+  FAILED
+}
+
+"What a finished process found. A field is null when it was not asked for, or when the provider has nothing to say."
+type ProcessResult {
+  "Whether a living person was before the camera. Often null beside an identity of YES, which implies it, or NO."
+  liveness: Liveness @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Whether the face belongs to the CPF."
+  identity: IdentityMatch @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "-100 to 100, only after an inconclusive identity; 0 is a capture or registration error."
+  riskScore: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Whether the face is known for fraud. No value of it means clear."
+  fraudProfile: FraudProfile @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Whether a 1:1 matched."
+  authenticated: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "0 to 100. -1: the government has no picture under this CPF; -2: it did not answer. Neither is a low similarity."
+  governmentSimilarity: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "The document that was read."
+  document: CapturedDocument @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "The provider's id of the selfie's transaction; not the process's."
+  transactionId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "The name the provider knows."
+  personName: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: NAME)
+  "The document number the provider knows."
+  personDocument: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: DOCUMENT)
+  "A signed address of the selfie at the provider; it ends after a while."
+  personImageUrl: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+}
+
+"Whether a living person was before the camera."
+enum Liveness {
+  "Yes."
+  LIVE
+  "No."
+  NOT_LIVE
+}
+
+"Whether a face belongs to a CPF."
+enum IdentityMatch {
+  "Yes."
+  YES
+  "No."
+  NO
+  "The provider cannot tell."
+  INCONCLUSIVE
+}
+
+"Whether a face is known for fraud. The provider has no word for clear."
+enum FraudProfile {
+  "Yes."
+  YES
+  "Not known for it, or the provider cannot tell."
+  INCONCLUSIVE
+  "A word of the provider's that we do not know: to be looked at."
+  UNKNOWN
+}
+
+"A document as the provider read it."
+type CapturedDocument {
+  "The provider's id of it."
+  id: ID! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "The provider's classification, such as ` + "`" + `unico.moja.dictionary.br.cnh.v2.Cnh` + "`" + `."
+  type: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "Whether the document has the CPF that was given."
+  cpfMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "Whether the face is the document's."
+  faceMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "What the document says; the keys depend on its type. Null when it could not be read, and without ` + "`" + `pii:read` + "`" + `."
+  content: JSON @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+  "Signed addresses of the pictures; whoever has one sees the document. ` + "`" + `***` + "`" + ` without ` + "`" + `pii:read` + "`" + `."
+  fileUrls: [String!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+  "When those end: ten minutes after the provider signed them."
+  fileUrlsExpireAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+}
+
+"Why a process is FAILED or CANCELED."
+type Failure {
+  "` + "`" + `NEEDS_NEW_CAPTURE` + "`" + `, ` + "`" + `IMAGE_REJECTED` + "`" + `, ` + "`" + `PROVIDER_REJECTED` + "`" + `, ` + "`" + `PROVIDER_ERROR` + "`" + `, ` + "`" + `CANCELED` + "`" + ` or ` + "`" + `OUTCOME_UNKNOWN` + "`" + `."
+  code: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "What happened and what to do, for people."
+  message: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "Whether a new process may succeed."
+  retryable: Boolean! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "What to do next."
+  nextAction: NextActionKind @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+}
+
+"What can be done next."
+enum NextActionKind {
+  "Register the person."
+  REGISTER_PERSON
+  "Capture the face."
+  CAPTURE_FACE
+  "Capture again."
+  NEW_CAPTURE
+  "Capture a document."
+  CAPTURE_DOCUMENT
+  "Correct the data."
+  CORRECT_DATA
+  "Have the terms accepted."
+  ACCEPT_TERMS
+  "Wait."
+  WAIT
+  "Try again."
+  RETRY
+  "Contact support."
+  CONTACT_SUPPORT
+  "Activate the account."
+  ACTIVATE_ACCOUNT
+}
+
+"One call to a provider. Those our own circuit breaker kept from leaving are none."
+type ProviderAttempt {
+  "1 for the first."
+  number: Int! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "When it was recorded, just before it left."
+  startedAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "When we knew how it ended; null while it is under way."
+  endedAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "How it ended."
+  outcome: AttemptOutcome! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  "The provider's code, or ours of what happened on the way; null after a success."
+  providerCode: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  "Null while it is under way."
+  durationMs: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+}
+
+"How a call to a provider ended."
+enum AttemptOutcome {
+  "The provider took it."
+  SUCCEEDED
+  "The provider said no, or could not process it."
+  REJECTED
+  "It never left."
+  UNAVAILABLE
+  "It never left: connecting took too long."
+  TIMED_OUT
+  "Nobody can say whether the provider has it. It is not sent again."
+  AMBIGUOUS
+  "It is under way."
+  IN_FLIGHT
+}
+
+"Who a process is about. ` + "`" + `personId` + "`" + ` or ` + "`" + `documentNumber` + "`" + ` is needed; a document that is a person's of this partner links the process to them."
+input SubjectInput {
+  "A person of this partner."
+  personId: ID
+  "CPF, formatted or bare, with right check digits. By default the person's."
+  documentNumber: String @pii(kind: DOCUMENT)
+  "Up to 200 characters; needed to verify an identity and to capture a document. By default the person's."
+  name: String @pii(kind: NAME)
+  "Forwarded when given."
+  email: String @pii(kind: EMAIL)
+  "E.164; forwarded when given."
+  phone: String @pii(kind: PHONE)
+}
+
+"A selfie: exactly one of ` + "`" + `image` + "`" + ` and ` + "`" + `sdkToken` + "`" + `."
+input SelfieInput {
+  "JPEG or PNG by content, at most 800 KB, at least 640 x 480 pixels. Its metadata is removed before it leaves; it is never stored."
+  image: Base64 @pii(kind: CAPTURE)
+  "What the provider's SDK calls encrypted, unchanged. It lives ten minutes and works once; it is sent at most once and never stored."
+  sdkToken: String @pii(kind: CAPTURE)
+}
+
+"Asks whether a living person is before the camera."
+input CheckLivenessInput {
+  "Whom it is about."
+  subject: SubjectInput!
+  "What was captured."
+  selfie: SelfieInput!
+  "A label for reports, at most 64 letters, digits, blanks and _ . : / -, beginning with a letter."
+  useCase: String @nonpii
+  "1 to 255 printable ASCII characters. The same key with the same input answers the same process; with another input it is refused. A refusal frees the key. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"Asks whether a face belongs to a CPF."
+input VerifyIdentityInput {
+  "Whom it is about."
+  subject: SubjectInput!
+  "What was captured."
+  selfie: SelfieInput!
+  "What is wanted beside the identity. By default what the smallest key offers that has liveness too."
+  capabilities: [Capability!]
+  "A label for reports, at most 64 letters, digits, blanks and _ . : / -, beginning with a letter."
+  useCase: String @nonpii
+  "As for checkLiveness."
+  idempotencyKey: String @nonpii
+}
+
+"Asks whether a face is that of an earlier process."
+input ValidateFaceInput {
+  "Whom it is about."
+  subject: SubjectInput!
+  "What was captured."
+  selfie: SelfieInput!
+  "A process of the same person that ended in a valid capture."
+  referenceProcessId: ID!
+  "As for checkLiveness."
+  idempotencyKey: String @nonpii
+}
+
+"Has a document read: exactly one of ` + "`" + `files` + "`" + ` and ` + "`" + `reusableDocumentId` + "`" + `."
+input CaptureDocumentInput {
+  "Whom it is about."
+  subject: SubjectInput!
+  "What it is for."
+  purpose: DocumentPurpose!
+  "A process of the same person that ended in a valid capture within the last 24 hours."
+  authProcessId: ID
+  "One of reusableDocuments. With ` + "`" + `authProcessId` + "`" + ` that process must have verified the identity or scored 50."
+  reusableDocumentId: ID
+  "One file, or front and back; each like a selfie's image."
+  files: [Base64!] @pii(kind: CAPTURE)
+  "Some contracts with the provider want one."
+  selfie: SelfieInput
+  "As for checkLiveness."
+  idempotencyKey: String @nonpii
+}
+
+"What a document is captured for."
+enum DocumentPurpose {
+  "A loan."
+  CREDIT_PROCESS
+  "A car."
+  CAR_PURCHASE
+  "Instalments out of a salary."
+  PAY_BY_PAYCHECK
+  "Becoming a customer."
+  ONBOARDING
+  "The FGTS fund."
+  FGTS
+}
+
+"What became of a process. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `process` + "`" + ` is null and nothing was written."
+type ProcessPayload {
+  "The process as it stands."
+  process: Process @scope(any: [PROCESSES_WRITE], subject: true)
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [PROCESSES_WRITE], subject: true)
+}
+
+"A document the provider has already."
+type ReusableDocument {
+  "The provider's id: what ` + "`" + `CaptureDocumentInput.reusableDocumentId` + "`" + ` takes."
+  documentId: ID! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
+  "The provider's classification."
+  documentType: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
+}
+
+"A type of document to look for."
+enum ReusableDocumentType {
+  "Whatever is listed under the CPF."
+  BR_CPF
+  "RG."
+  BR_RG
+  "Driving licence."
+  BR_CNH
+  "CIN."
+  BR_CIN
+  "Passport."
+  BR_PASSPORT
+}
+
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
@@ -1949,17 +2877,17 @@ type Viewer {
 "An expected refusal. The message never repeats the value."
 type UserError {
   "For programs."
-  code: UserErrorCode! @scope(any: [ANY])
+  code: UserErrorCode! @scope(any: [ANY], subject: true)
   "For people, in English."
-  message: String! @scope(any: [ANY]) @nonpii
+  message: String! @scope(any: [ANY], subject: true) @nonpii
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
-  path: [String!]! @scope(any: [ANY]) @nonpii
+  path: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY]) @nonpii
+  provider: String @scope(any: [ANY], subject: true) @nonpii
   "Its code for that, if it is one we know. Of an IMAGE_REJECTED without a provider it is our own decoder's: ` + "`" + `truncated` + "`" + `, ` + "`" + `too_many_bytes` + "`" + `."
-  providerCode: String @scope(any: [ANY]) @nonpii
+  providerCode: String @scope(any: [ANY], subject: true) @nonpii
   "Whether the same request may succeed later."
-  retryable: Boolean! @scope(any: [ANY])
+  retryable: Boolean! @scope(any: [ANY], subject: true)
 }
 
 "Why a mutation was refused."
@@ -1976,6 +2904,8 @@ enum UserErrorCode {
   EXTERNAL_ID_TAKEN
   "The picture is none we may send, or the provider cannot use it; providerCode says why."
   IMAGE_REJECTED
+  "The capture cannot be used again: take a new one."
+  NEEDS_NEW_CAPTURE
   "The provider refused the data."
   PROVIDER_REJECTED
   "The provider this needs is not configured here."
@@ -2129,6 +3059,26 @@ func (ec *executionContext) childFields_AuditRecord(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type AuditRecord", field.Name)
 }
 
+func (ec *executionContext) childFields_CapturedDocument(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CapturedDocument_id(ctx, field)
+	case "type":
+		return ec.fieldContext_CapturedDocument_type(ctx, field)
+	case "cpfMatch":
+		return ec.fieldContext_CapturedDocument_cpfMatch(ctx, field)
+	case "faceMatch":
+		return ec.fieldContext_CapturedDocument_faceMatch(ctx, field)
+	case "content":
+		return ec.fieldContext_CapturedDocument_content(ctx, field)
+	case "fileUrls":
+		return ec.fieldContext_CapturedDocument_fileUrls(ctx, field)
+	case "fileUrlsExpireAt":
+		return ec.fieldContext_CapturedDocument_fileUrlsExpireAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CapturedDocument", field.Name)
+}
+
 func (ec *executionContext) childFields_Email(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "address":
@@ -2201,6 +3151,20 @@ func (ec *executionContext) childFields_FaceRegistration(ctx context.Context, fi
 		return ec.fieldContext_FaceRegistration_createdAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FaceRegistration", field.Name)
+}
+
+func (ec *executionContext) childFields_Failure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "code":
+		return ec.fieldContext_Failure_code(ctx, field)
+	case "message":
+		return ec.fieldContext_Failure_message(ctx, field)
+	case "retryable":
+		return ec.fieldContext_Failure_retryable(ctx, field)
+	case "nextAction":
+		return ec.fieldContext_Failure_nextAction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Failure", field.Name)
 }
 
 func (ec *executionContext) childFields_KycReview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2287,6 +3251,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_faceRegistrations(ctx, field)
 	case "audit":
 		return ec.fieldContext_Person_audit(ctx, field)
+	case "processes":
+		return ec.fieldContext_Person_processes(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Person_createdAt(ctx, field)
 	case "updatedAt":
@@ -2343,6 +3309,106 @@ func (ec *executionContext) childFields_Phone(ctx context.Context, field graphql
 	return nil, fmt.Errorf("no field named %q was found under type Phone", field.Name)
 }
 
+func (ec *executionContext) childFields_Process(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Process_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_Process_kind(ctx, field)
+	case "capabilities":
+		return ec.fieldContext_Process_capabilities(ctx, field)
+	case "provider":
+		return ec.fieldContext_Process_provider(ctx, field)
+	case "providerProcessId":
+		return ec.fieldContext_Process_providerProcessId(ctx, field)
+	case "status":
+		return ec.fieldContext_Process_status(ctx, field)
+	case "result":
+		return ec.fieldContext_Process_result(ctx, field)
+	case "failure":
+		return ec.fieldContext_Process_failure(ctx, field)
+	case "person":
+		return ec.fieldContext_Process_person(ctx, field)
+	case "referenceProcess":
+		return ec.fieldContext_Process_referenceProcess(ctx, field)
+	case "useCase":
+		return ec.fieldContext_Process_useCase(ctx, field)
+	case "attempts":
+		return ec.fieldContext_Process_attempts(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Process_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Process_updatedAt(ctx, field)
+	case "finishedAt":
+		return ec.fieldContext_Process_finishedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Process_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Process", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ProcessConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ProcessConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ProcessConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ProcessConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProcessEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ProcessEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "process":
+		return ec.fieldContext_ProcessPayload_process(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ProcessPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "liveness":
+		return ec.fieldContext_ProcessResult_liveness(ctx, field)
+	case "identity":
+		return ec.fieldContext_ProcessResult_identity(ctx, field)
+	case "riskScore":
+		return ec.fieldContext_ProcessResult_riskScore(ctx, field)
+	case "fraudProfile":
+		return ec.fieldContext_ProcessResult_fraudProfile(ctx, field)
+	case "authenticated":
+		return ec.fieldContext_ProcessResult_authenticated(ctx, field)
+	case "governmentSimilarity":
+		return ec.fieldContext_ProcessResult_governmentSimilarity(ctx, field)
+	case "document":
+		return ec.fieldContext_ProcessResult_document(ctx, field)
+	case "transactionId":
+		return ec.fieldContext_ProcessResult_transactionId(ctx, field)
+	case "personName":
+		return ec.fieldContext_ProcessResult_personName(ctx, field)
+	case "personDocument":
+		return ec.fieldContext_ProcessResult_personDocument(ctx, field)
+	case "personImageUrl":
+		return ec.fieldContext_ProcessResult_personImageUrl(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessResult", field.Name)
+}
+
 func (ec *executionContext) childFields_Provider(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -2353,6 +3419,24 @@ func (ec *executionContext) childFields_Provider(ctx context.Context, field grap
 		return ec.fieldContext_Provider_operations(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Provider", field.Name)
+}
+
+func (ec *executionContext) childFields_ProviderAttempt(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "number":
+		return ec.fieldContext_ProviderAttempt_number(ctx, field)
+	case "startedAt":
+		return ec.fieldContext_ProviderAttempt_startedAt(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_ProviderAttempt_endedAt(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ProviderAttempt_outcome(ctx, field)
+	case "providerCode":
+		return ec.fieldContext_ProviderAttempt_providerCode(ctx, field)
+	case "durationMs":
+		return ec.fieldContext_ProviderAttempt_durationMs(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProviderAttempt", field.Name)
 }
 
 func (ec *executionContext) childFields_ProviderErasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2447,6 +3531,16 @@ func (ec *executionContext) childFields_RegistrationEdge(ctx context.Context, fi
 		return ec.fieldContext_RegistrationEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RegistrationEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ReusableDocument(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "documentId":
+		return ec.fieldContext_ReusableDocument_documentId(ctx, field)
+	case "documentType":
+		return ec.fieldContext_ReusableDocument_documentType(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReusableDocument", field.Name)
 }
 
 func (ec *executionContext) childFields_UserError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -50,6 +50,8 @@ type Error struct {
 
 	// Path names the wrong input when the caller can mend it, e.g. ["input","faceRecognitionId"].
 	Path []string
+	// UserCode is what the caller is told when Kind is Rejected; "" is PROVIDER_REJECTED.
+	UserCode UserErrorCode
 	// RetryAfter is when to come back, if the upstream or the guard said so. See [RetryHint].
 	RetryAfter RetryHint
 }
@@ -104,6 +106,7 @@ const (
 	CodeProviderNotConfigured UserErrorCode = "PROVIDER_NOT_CONFIGURED"
 	CodeProviderUnavailable   UserErrorCode = "PROVIDER_UNAVAILABLE"
 	CodeIdempotencyConflict   UserErrorCode = "IDEMPOTENCY_CONFLICT"
+	CodeNeedsNewCapture       UserErrorCode = "NEEDS_NEW_CAPTURE"
 )
 
 // UserError is an expected refusal, answered as data (schema: UserError). Message never echoes a value.

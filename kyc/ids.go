@@ -15,6 +15,8 @@ type (
 	RegistrationID string
 	// AnalysisID names one analysis at a KYC provider (ana_…). It is the `id` we choose at QI Tech.
 	AnalysisID string
+	// ProcessID names one biometric or document check (prc_…).
+	ProcessID string
 	// FaceID names one face registration of one partner (fac_…).
 	FaceID string
 	// JobID names a row of the jobs table (job_…).
@@ -26,6 +28,7 @@ const (
 	personPrefix       = "per_"
 	registrationPrefix = "reg_"
 	analysisPrefix     = "ana_"
+	processPrefix      = "prc_"
 	facePrefix         = "fac_"
 	jobPrefix          = "job_"
 )
@@ -53,6 +56,9 @@ func NewRegistrationID() RegistrationID { return RegistrationID(newID(registrati
 
 // NewAnalysisID makes a fresh id.
 func NewAnalysisID() AnalysisID { return AnalysisID(newID(analysisPrefix)) }
+
+// NewProcessID makes a fresh id.
+func NewProcessID() ProcessID { return ProcessID(newID(processPrefix)) }
 
 // NewFaceID makes a fresh id.
 func NewFaceID() FaceID { return FaceID(newID(facePrefix)) }

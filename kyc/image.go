@@ -23,13 +23,18 @@ import (
 
 // Base64 is a capture as it was received: base64 of RFC 4648 section 4, the standard alphabet with padding.
 // It does not print, and no answer ever holds one. Captures live in memory only.
-type Base64 struct{ text string }
+type Base64 struct{ text *string } // a pointer, for the reason given at personal
 
 // NewBase64 wraps a text as it is.
-func NewBase64(text string) Base64 { return Base64{text} }
+func NewBase64(text string) Base64 { return Base64{&text} }
 
 // Reveal gives the text. Callers hash it or hand it to a decoder.
-func (b Base64) Reveal() string { return b.text }
+func (b Base64) Reveal() string {
+	if b.text == nil {
+		return ""
+	}
+	return *b.text
+}
 
 func (Base64) String() string               { return redacted }
 func (Base64) GoString() string             { return redacted }
@@ -44,7 +49,7 @@ func (b *Base64) UnmarshalGQLContext(_ context.Context, v any) error {
 	if !ok {
 		return errNotAString
 	}
-	b.text = s
+	b.text = &s
 	return nil
 }
 
@@ -57,7 +62,7 @@ func (Base64) MarshalGQLContext(_ context.Context, w io.Writer) error {
 type Image struct {
 	mediaType     string
 	width, height int
-	data          []byte
+	data          *[]byte // a pointer, for the reason given at personal
 }
 
 // MediaType is image/jpeg or image/png, by content.
@@ -67,10 +72,15 @@ func (i Image) MediaType() string { return i.mediaType }
 func (i Image) Size() (width, height int) { return i.width, i.height }
 
 // Reveal gives the file without its metadata. The caller MUST NOT change it.
-func (i Image) Reveal() []byte { return i.data }
+func (i Image) Reveal() []byte {
+	if i.data == nil {
+		return nil
+	}
+	return *i.data
+}
 
 // RevealBase64 gives the file as upstreams take it: standard base64 with padding and no data: prefix.
-func (i Image) RevealBase64() string { return base64.StdEncoding.EncodeToString(i.data) }
+func (i Image) RevealBase64() string { return base64.StdEncoding.EncodeToString(i.Reveal()) }
 
 func (Image) String() string               { return redacted }
 func (Image) GoString() string             { return redacted }
@@ -182,7 +192,7 @@ func (b Base64) Image(limits ImageLimits) (Image, *ImageRefusal) {
 	if refused != nil {
 		return refused.refuse()
 	}
-	img := Image{data: file}
+	var img Image
 	var config image.Config
 	var err error
 	var strip func([]byte) ([]byte, *ImageRefusal)
@@ -203,15 +213,17 @@ func (b Base64) Image(limits ImageLimits) (Image, *ImageRefusal) {
 	if refused := limits.size(config.Width, config.Height); refused != nil {
 		return refused.refuse()
 	}
-	if img.data, refused = strip(file); refused != nil {
+	stripped, refused := strip(file)
+	if refused != nil {
 		return refused.refuse()
 	}
+	img.data = &stripped
 	return img, nil
 }
 
 // decode takes one alphabet only. Go's decoder skips CR and LF, so they are looked for first.
 func (b Base64) decode(maxBytes int) ([]byte, *ImageRefusal) {
-	text := b.text
+	text := b.Reveal()
 	switch {
 	case text == "":
 		return nil, refuseImage(ImageEmpty)

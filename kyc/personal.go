@@ -268,6 +268,38 @@ func (j JSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// PersonalJSON is a JSON document of personal data: what a document says. Masked it is null, and it does not
+// print.
+type PersonalJSON struct{ value string }
+
+// NewPersonalJSON wraps a document as it is.
+func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{string(document)} }
+
+// Reveal gives the document.
+func (j PersonalJSON) Reveal() string { return j.value }
+
+func (PersonalJSON) String() string               { return redacted }
+func (PersonalJSON) GoString() string             { return redacted }
+func (PersonalJSON) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (PersonalJSON) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (PersonalJSON) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (PersonalJSON) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalGQLContext refuses: no input holds one.
+func (*PersonalJSON) UnmarshalGQLContext(context.Context, any) error {
+	return &Error{Kind: Invalid, Op: "kyc.scalar", Message: "cannot be an input"}
+}
+
+// MarshalGQLContext writes the document, or null for readers without pii:read.
+func (j PersonalJSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
+	if j.value == "" || !CallerFrom(ctx).Can(PIIRead) {
+		_, err := io.WriteString(w, "null")
+		return err
+	}
+	_, err := io.WriteString(w, j.value)
+	return err
+}
+
 // The masks of the contract (section 4).
 
 // maskName leaves the first letter of each part.

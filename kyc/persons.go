@@ -102,7 +102,20 @@ func (s *Service) PersonByExternalID(ctx context.Context, externalID string) (*P
 
 // Node gives any object by its global id, or nil. The prefix says which table to ask.
 func (s *Service) Node(ctx context.Context, id string) (Node, error) {
-	if strings.HasPrefix(id, facePrefix) {
+	c := CallerFrom(ctx)
+	switch {
+	case strings.HasPrefix(id, processPrefix):
+		if !c.IsSubject() && !c.Can(ProcessesRead) {
+			return nil, nil
+		}
+		p, err := s.Process(ctx, ProcessID(id))
+		if p == nil {
+			return nil, err // a nil *Process in the interface would not be null
+		}
+		return p, err
+	case !c.IsSubject() && !c.Can(PersonsRead):
+		return nil, nil
+	case strings.HasPrefix(id, facePrefix):
 		f, err := s.Face(ctx, FaceID(id))
 		if f == nil {
 			return nil, err
@@ -111,7 +124,7 @@ func (s *Service) Node(ctx context.Context, id string) (Node, error) {
 	}
 	p, err := s.Person(ctx, PersonID(id))
 	if p == nil {
-		return nil, err // a nil *Person in the interface would not be null
+		return nil, err
 	}
 	return p, err
 }

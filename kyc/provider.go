@@ -32,6 +32,20 @@ type Provider struct {
 	// FetchPersonAnalysis reads an analysis by the id we chose; NotFound when the upstream has none.
 	FetchPersonAnalysis Op[AnalysisID, Verdict]
 
+	// CreateProcess starts a biometric or document check. It is NOT idempotent and may carry a capture that can
+	// be used once: it MUST make at most one request that carries one, and MUST fail with Ambiguous whenever it
+	// cannot tell whether that request was taken.
+	CreateProcess Op[ProcessRequest, ProcessVerdict]
+	// FetchProcess reads a process by the provider's id.
+	FetchProcess Op[ProcessReference, ProcessVerdict]
+	// ReusableDocuments lists the documents the provider has of a person already; none is an empty list.
+	ReusableDocuments Op[ReusableDocumentsRequest, []ReusableDocument]
+	// ProcessCapabilities tells what a process of this kind would check when these are wanted, and ok = false
+	// when the provider cannot do all of them at once. It asks nobody. MUST be set when CreateProcess is.
+	ProcessCapabilities func(kind ProcessKind, wanted []Capability) (offered []Capability, ok bool)
+	// ProcessImages is what CreateProcess takes of a picture.
+	ProcessImages ImageLimits
+
 	// RegisterFace registers one more face under a document. No upstream refuses a repeat, so it MUST be called
 	// once for each recorded attempt and an ambiguous one looked up with FetchFaceByDocument. A refusal of the
 	// picture is Rejected with the Code image_quality or image_quality.<the upstream's word>.
@@ -55,6 +69,45 @@ type PersonAnalysisRequest struct {
 	PersonID     PersonID // stays the same over several analyses of one person
 	RegisteredAt time.Time
 	Profile      Profile
+}
+
+// ProcessRequest is what a process is asked about.
+type ProcessRequest struct {
+	ID           ProcessID
+	Kind         ProcessKind
+	Capabilities []Capability // as ProcessCapabilities offered them
+	Subject      ProcessSubject
+	UseCase      string
+	Capture      Capture
+	// ReferenceProcessID is the provider's id of the process a 1:1 is compared with, or that authorises a document.
+	ReferenceProcessID string
+}
+
+// Capture is what was captured for one process. It lives in memory only and does not print. At most one of
+// Image and SDKToken is set.
+type Capture struct {
+	Image    *Image        // the selfie
+	SDKToken *PersonalText // the same, encrypted by the provider's SDK; single use
+	Files    []Image       // of a document: one whole, or front and back
+}
+
+// Empty reports whether nothing was captured.
+func (c Capture) Empty() bool { return c.Image == nil && c.SDKToken == nil && len(c.Files) == 0 }
+
+// SingleUse reports whether the provider takes this capture only once.
+func (c Capture) SingleUse() bool { return c.SDKToken != nil }
+
+// ProcessReference names a process at the provider.
+type ProcessReference struct {
+	ProviderProcessID string
+	Kind              ProcessKind
+	Capabilities      []Capability // of the process; they say which key it was made with
+}
+
+// ReusableDocumentsRequest asks for the documents of a person.
+type ReusableDocumentsRequest struct {
+	DocumentNumber DocumentNumber
+	Type           ReusableDocumentType // "" is any
 }
 
 // FaceRequest is one face to register: exactly one of ImageKey, a picture the upstream has already, and Image.

@@ -48,7 +48,12 @@ func (s *Service) ReceiveCallback(ctx context.Context, provider, method string, 
 		}
 		if t == nil {
 			outcome = CallbackUnknown
-			return nil
+			if p.CreateProcess == nil {
+				return nil
+			}
+			// Maybe of a process whose creation is being answered just now (W14): the answer will find it here. It is told
+			// "unknown" all the same, so that the provider comes again.
+			return tx.KeepEarlyCallback(ctx, provider, cb.Reference, now)
 		}
 		fresh, err := tx.InsertCallback(ctx, &StoredCallback{
 			PartnerID: t.partner, Owner: t.owner, Provider: provider, DedupeKey: cb.DedupeKey, Reference: t.subject, Body: body, ReceivedAt: now,
@@ -82,8 +87,15 @@ type callbackTarget struct {
 // callbackTarget finds what a reference names, each noun in turn; nil when it is nothing of this provider's.
 func (s *Service) callbackTarget(ctx context.Context, tx Tx, provider, reference string) (*callbackTarget, error) {
 	a, err := tx.Analysis(ctx, AnalysisID(reference))
-	if err != nil || a == nil || a.Provider != provider {
+	if err != nil {
 		return nil, err
 	}
-	return &callbackTarget{partner: a.PartnerID, owner: string(a.PersonID), subject: string(a.ID)}, nil
+	if a != nil && a.Provider == provider {
+		return &callbackTarget{partner: a.PartnerID, owner: string(a.PersonID), subject: string(a.ID)}, nil
+	}
+	p, err := tx.ProcessByProviderID(ctx, provider, reference)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	return &callbackTarget{partner: p.PartnerID, owner: p.Owner(), subject: string(p.ID)}, nil
 }

@@ -20,6 +20,9 @@ type Partner struct {
 type Cadence struct {
 	PollEvery  time.Duration // between two look-ups of an open analysis; grows after the tenth
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
+	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived (contract: at most 60 s);
+	// zero is 30 s. The provider has no look-up by an id of ours, so only an operator could learn more meanwhile.
+	HoldAmbiguous time.Duration
 }
 
 // Config is what a Service needs. Every field but the hooks is required.
@@ -56,6 +59,9 @@ type Service struct {
 	providers map[string]Provider
 	waiters   waiters[analysisEvent] // for analyses, by their ids
 	guesses   *guesses
+
+	processWaiters waiters[processEvent]
+	captures       captures
 
 	faceLocks locks // by document
 
@@ -115,9 +121,19 @@ func (s *Service) Drain(ctx context.Context) {
 // RunJob does one claimed job to the end of its next step. The job is finished, released or buried in
 // the same transaction as its effect. An error means that nothing was recorded and the lease will run out.
 func (s *Service) RunJob(ctx context.Context, job *Job) error {
+	priority := Sweep
+	switch {
+	case s.processWaiters.awaited(job.Subject):
+		priority = User
+	case job.Hinted:
+		priority = Hint
+	}
+	ctx = WithPriority(ctx, priority)
 	switch job.Kind {
 	case JobAnalysis:
 		return s.advanceAnalysis(ctx, job, nil)
+	case JobProcess:
+		return s.advanceProcess(ctx, job, nil)
 	case JobFace:
 		return s.advanceFace(ctx, job)
 	case JobRetention:

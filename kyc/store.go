@@ -89,6 +89,25 @@ type Reader interface {
 	// Calls gives the ledger of each of many references, in the order the calls were made. References without any are absent.
 	Calls(ctx context.Context, partner PartnerID, references []string) (map[string][]Call, error)
 
+	// Process gives one. A process whose Version is 0 waits for its caller's answer, like a person: lists and counts
+	// leave it out and the Service hides it.
+	Process(ctx context.Context, partner PartnerID, id ProcessID) (*Process, error)
+	// ProcessByProviderID looks up by the provider's own id: it is asked by verified callbacks, never by a caller.
+	ProcessByProviderID(ctx context.Context, provider, id string) (*Process, error)
+	// ProcessesByID gives many at once; what is not there is absent.
+	ProcessesByID(ctx context.Context, partner PartnerID, ids []ProcessID) (map[ProcessID]*Process, error)
+	// Processes lists by id, newest first, like Persons.
+	Processes(ctx context.Context, partner PartnerID, filter ProcessFilter, page Page) (rows []*Process, more bool, err error)
+	CountProcesses(ctx context.Context, partner PartnerID, filter ProcessFilter) (int, error)
+	// ProcessesOf gives one page for each of many persons at once, newest first, of one kind ("" = all). It returns up to
+	// Page.First+1 rows a person, like Registrations.
+	ProcessesOf(ctx context.Context, partner PartnerID, persons []PersonID, kind ProcessKind, page Page) (map[PersonID][]*Process, error)
+	CountProcessesOf(ctx context.Context, partner PartnerID, persons []PersonID, kind ProcessKind) (map[PersonID]int, error)
+	// OpenProcesses counts what no final status ended, over all partners.
+	OpenProcesses(ctx context.Context) ([]OpenProcesses, error)
+
+	// PersonsByID gives many at once; who is not there is absent.
+	PersonsByID(ctx context.Context, partner PartnerID, ids []PersonID) (map[PersonID]*Person, error)
 	// OldPersons and OldRegistrations name some of those last changed, or received, before a time, of all partners. The newest
 	// accepted registration of a person is never old.
 	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
@@ -137,6 +156,17 @@ type Tx interface {
 	UpdateAnalysis(ctx context.Context, a *Analysis) error
 	DeleteAnalysis(ctx context.Context, id AnalysisID) error
 
+	InsertProcess(ctx context.Context, p *Process) error
+	// UpdateProcess overwrites what may change: submission, status, result, failure, the provider's id, times and version.
+	UpdateProcess(ctx context.Context, p *Process) error
+	// DeleteProcess removes it, and the key its personal data was encrypted with if that was its own.
+	DeleteProcess(ctx context.Context, partner PartnerID, id ProcessID) error
+
+	// KeepEarlyCallback remembers that a verified webhook named something of a provider's that is not known yet: it may be what a
+	// call under way is about to be answered. TakeEarlyCallback tells whether there was one, and forgets it.
+	KeepEarlyCallback(ctx context.Context, provider, reference string, at time.Time) error
+	TakeEarlyCallback(ctx context.Context, provider, reference string) (bool, error)
+
 	// InsertFace fails with Conflict when the partner has the provider's key already.
 	InsertFace(ctx context.Context, f *FaceRegistration) error
 	// UpdateFace overwrites state, registration key and time.
@@ -175,7 +205,8 @@ type Tx interface {
 type JobQueue interface {
 	InsertJob(ctx context.Context, j *Job) error
 	// ClaimJobs leases up to limit due jobs until leaseEnd, the longest due first, adding one to Attempt and
-	// clearing Hinted. A job whose lease has run out is due again.
+	// clearing Hinted in the table: on the jobs it gives, Hinted says that a hint made it due. A job whose lease has run out is
+	// due again.
 	ClaimJobs(ctx context.Context, now, leaseEnd time.Time, limit int) ([]*Job, error)
 	// NextDue tells when the next job is due, leases included; ok is false when there is none.
 	NextDue(ctx context.Context) (at time.Time, ok bool, err error)
@@ -214,6 +245,8 @@ type JobKind string
 const (
 	// JobAnalysis brings one analysis to its end: submit, look up, poll.
 	JobAnalysis JobKind = "person_analysis"
+	// JobProcess brings one process to its end: create, poll.
+	JobProcess JobKind = "process"
 	// JobFace looks up one face registration whose call ended without an answer.
 	JobFace JobKind = "face_registration"
 	// JobRetention removes what is too old. There is one.
@@ -221,7 +254,7 @@ const (
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
-func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobFace, JobRetention} }
+func JobKinds() []JobKind { return []JobKind{JobAnalysis, JobProcess, JobFace, JobRetention} }
 
 // JobBacklog is the due work of one kind.
 type JobBacklog struct {
@@ -284,6 +317,23 @@ type PersonFilter struct {
 	KycStatus     *KycStatus
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
+}
+
+// ProcessFilter narrows a list of processes.
+type ProcessFilter struct {
+	Kind          *ProcessKind
+	Status        *ProcessStatus
+	Provider      *string
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+}
+
+// OpenProcesses counts the open processes of one kind and status at one provider.
+type OpenProcesses struct {
+	Provider string
+	Kind     ProcessKind
+	Status   ProcessStatus
+	Count    int
 }
 
 // Page asks for First rows after the row whose id is After ("" = from the start).

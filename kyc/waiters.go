@@ -40,6 +40,13 @@ func (w *waiters[E]) joinIfAwaited(subject string) *waiter[E] {
 	return w.joinLocked(subject)
 }
 
+// awaited reports whether anybody waits.
+func (w *waiters[E]) awaited(subject string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.bySubject[subject]) > 0
+}
+
 func (w *waiters[E]) leave(subject string, one *waiter[E]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,12 +7,14 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/httpjson"
 	"github.com/kycgate/kycgate/providers/qitech"
+	"github.com/kycgate/kycgate/providers/unico"
 )
 
 // Settings is what the providers are opened with. A nil one is not offered. They are plain values, so that
 // nothing here knows how configuration is written.
 type Settings struct {
 	QITech *Configured[qitech.Config]
+	Unico  *Configured[unico.Config]
 
 	HTTP *http.Client // shared by all of them; nil is httpjson.NewHTTPClient
 }
@@ -32,6 +34,7 @@ type entry struct {
 // catalog lists all of them; adding one is a folder and a line. TestCatalogListsEveryFolder compares.
 var catalog = []entry{
 	{qitech.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.QITech, qitech.New, s.HTTP) }},
+	{unico.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.Unico, unico.New, s.HTTP) }},
 }
 
 func open[C any](c *Configured[C], construct func(C, *http.Client) (kyc.Provider, error), client *http.Client) (kyc.Provider, Limits, bool, error) {

@@ -9,13 +9,17 @@
 //	  ├─ held?           the operation was told 429 and its Retry-After has not passed ──> Refused rate_budget
 //	  ├─ breaker open?   it would be refused at the end anyway, so it need not queue ────> Refused breaker_open
 //	  │
-//	  ├─ bulkhead        first come, first served: a slot of max_concurrent ─────────────> Refused bulkhead_full
+//	  ├─ bulkhead        in the order of arrival: a slot of max_concurrent ──────────────> Refused bulkhead_full
 //	  ├─ rate budget     waits for a departure, then is asked the two questions again ───> Refused rate_budget
 //	  ├─ breaker         counts from here on; one probe while half-open ─────────────────> Refused breaker_open
 //	  │
 //	  ├─ deadline        of this attempt
 //	  ├─ the call        exactly one; a panic becomes an Internal error
 //	  └─ one observation the latency with its outcome; the sliding five minutes; the breaker's count
+//
+// Who waits in front of bulkhead and budget stands in one of three lines: callers somebody waits for, fetches that a
+// webhook asked for, and work that goes on by itself. The more important line leaves first, and a part of both is kept
+// from the others, so that a caller finds room although five hundred polls are due (lane.go).
 //
 // Bulkhead and rate budget belong to the provider, hold and breaker to one operation of it: a broken
 // endpoint must not stop the others. A refused call has used nothing up: no attempt, no part of the rate

@@ -77,6 +77,9 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	}
 	p.AnalyzePerson = guarded(g, "analyze_person", p.AnalyzePerson)
 	p.FetchPersonAnalysis = guarded(g, "fetch_person_analysis", p.FetchPersonAnalysis)
+	p.CreateProcess = guarded(g, "create_process", p.CreateProcess)
+	p.FetchProcess = guarded(g, "fetch_process", p.FetchProcess)
+	p.ReusableDocuments = guarded(g, "reusable_documents", p.ReusableDocuments)
 	p.RegisterFace = guarded(g, "register_face", p.RegisterFace)
 	p.FetchFace = guarded(g, "fetch_face", p.FetchFace)
 	p.FetchFaceByDocument = guarded(g, "fetch_face_by_document", p.FetchFaceByDocument)

@@ -79,7 +79,7 @@ func newNamer() *namer {
 }
 
 var (
-	anID   = regexp.MustCompile(`\b(per|reg|ana|err|fac)_[0-9A-Z]{26}`)
+	anID   = regexp.MustCompile(`\b(per|reg|ana|err|fac|prc)_[0-9A-Z]{26}`)
 	aKey   = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b`) // of the provider
 	aTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	cursor = regexp.MustCompile(`"(cursor|startCursor|endCursor)":"[^"]+"`)

@@ -22,6 +22,8 @@ type loaders struct {
 	registrations map[kyc.Page]*batch[*kyc.RegistrationConnection] // one for each pair of arguments
 	audit         map[kyc.Page]*batch[*kyc.AuditConnection]
 	service       *kyc.Service
+
+	processes *processLoaders
 }
 
 type loadersKey struct{}
@@ -30,6 +32,7 @@ func newLoaders(s *kyc.Service) *loaders {
 	l := &loaders{service: s, seen: make(map[kyc.PersonID]*kyc.Person), registrations: make(map[kyc.Page]*batch[*kyc.RegistrationConnection]), audit: make(map[kyc.Page]*batch[*kyc.AuditConnection])}
 	l.externalIDs = &batch[[]*kyc.ExternalID]{loaders: l, fetch: s.ExternalIDs}
 	l.countRegistrations = &batch[int]{loaders: l, fetch: s.CountRegistrations}
+	l.processes = newProcessLoaders(s)
 	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
 	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}
 	return l

@@ -36,6 +36,52 @@ func (r *mutationResolver) RegisterFace(ctx context.Context, input kyc.RegisterF
 	return r.service.RegisterFace(ctx, input)
 }
 
+// CheckLiveness is the resolver for the checkLiveness field.
+func (r *mutationResolver) CheckLiveness(ctx context.Context, input kyc.CheckLivenessInput) (*kyc.ProcessPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.service.CheckLiveness(ctx, input, payload)
+	return processAnswer(ctx, answer, err)
+}
+
+// VerifyIdentity is the resolver for the verifyIdentity field.
+func (r *mutationResolver) VerifyIdentity(ctx context.Context, input kyc.VerifyIdentityInput) (*kyc.ProcessPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.service.VerifyIdentity(ctx, input, payload)
+	return processAnswer(ctx, answer, err)
+}
+
+// ValidateFace is the resolver for the validateFace field.
+func (r *mutationResolver) ValidateFace(ctx context.Context, input kyc.ValidateFaceInput) (*kyc.ProcessPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.service.ValidateFace(ctx, input, payload)
+	return processAnswer(ctx, answer, err)
+}
+
+// CaptureDocument is the resolver for the captureDocument field.
+func (r *mutationResolver) CaptureDocument(ctx context.Context, input kyc.CaptureDocumentInput) (*kyc.ProcessPayload, error) {
+	payload, err := received(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.service.CaptureDocument(ctx, input, payload)
+	return processAnswer(ctx, answer, err)
+}
+
+// RefreshProcess is the resolver for the refreshProcess field.
+func (r *mutationResolver) RefreshProcess(ctx context.Context, id string) (*kyc.ProcessPayload, error) {
+	answer, err := r.service.RefreshProcess(ctx, kyc.ProcessID(id))
+	return processAnswer(ctx, answer, err)
+}
+
 // ErasePerson is the resolver for the erasePerson field.
 func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error) {
 	return r.service.ErasePerson(ctx, input)
@@ -74,14 +120,61 @@ func (r *personResolver) Audit(ctx context.Context, obj *kyc.Person, first *int,
 	return loadersFrom(ctx).auditOf(page).load(ctx, obj.ID)
 }
 
+// Processes is the resolver for the processes field.
+func (r *personResolver) Processes(ctx context.Context, obj *kyc.Person, first *int, after *string, kind *kyc.ProcessKind) (*kyc.ProcessConnection, error) {
+	page, err := kyc.ProcessPage(first, after)
+	if err != nil {
+		return nil, err
+	}
+	var of kyc.ProcessKind
+	if kind != nil {
+		of = *kind
+	}
+	return loadersFrom(ctx).processesOf(of, page).load(ctx, obj.ID)
+}
+
 // TotalCount is the resolver for the totalCount field.
 func (r *personConnectionResolver) TotalCount(ctx context.Context, obj *kyc.PersonConnection) (int, error) {
 	return r.service.CountPersons(ctx, obj.Filter)
 }
 
+// Person is the resolver for the person field.
+func (r *processResolver) Person(ctx context.Context, obj *kyc.Process) (*kyc.Person, error) {
+	if obj.PersonID == nil {
+		return nil, nil
+	}
+	return loadersFrom(ctx).processes.persons.load(ctx, *obj.PersonID)
+}
+
+// ReferenceProcess is the resolver for the referenceProcess field.
+func (r *processResolver) ReferenceProcess(ctx context.Context, obj *kyc.Process) (*kyc.Process, error) {
+	if obj.ReferenceID == nil {
+		return nil, nil
+	}
+	p, err := loadersFrom(ctx).processes.references.load(ctx, *obj.ReferenceID)
+	return knownProcess(ctx, p, err)
+}
+
+// Attempts is the resolver for the attempts field.
+func (r *processResolver) Attempts(ctx context.Context, obj *kyc.Process) ([]*kyc.ProviderAttempt, error) {
+	return loadersFrom(ctx).processes.attempts.load(ctx, obj.ID)
+}
+
+// TotalCount is the resolver for the totalCount field.
+func (r *processConnectionResolver) TotalCount(ctx context.Context, obj *kyc.ProcessConnection) (int, error) {
+	if obj.PersonID != "" {
+		return loadersFrom(ctx).countProcesses(obj.Kind).load(ctx, obj.PersonID)
+	}
+	return r.service.CountProcesses(ctx, obj.Filter)
+}
+
 // Node is the resolver for the node field.
 func (r *queryResolver) Node(ctx context.Context, id string) (kyc.Node, error) {
-	return r.service.Node(ctx, id)
+	n, err := r.service.Node(ctx, id)
+	if p, ok := n.(*kyc.Process); ok {
+		knowProcesses(ctx, p)
+	}
+	return n, err
 }
 
 // Person is the resolver for the person field.
@@ -121,6 +214,26 @@ func (r *queryResolver) FaceRegistrationByDocument(ctx context.Context, document
 	return r.service.FaceRegistrationByDocument(ctx, documentNumber)
 }
 
+// Process is the resolver for the process field.
+func (r *queryResolver) Process(ctx context.Context, id string) (*kyc.Process, error) {
+	p, err := r.service.Process(ctx, kyc.ProcessID(id))
+	return knownProcess(ctx, p, err)
+}
+
+// Processes is the resolver for the processes field.
+func (r *queryResolver) Processes(ctx context.Context, first *int, after *string, filter *kyc.ProcessFilter) (*kyc.ProcessConnection, error) {
+	page, err := r.service.Processes(ctx, first, after, filter)
+	if err == nil {
+		knowProcesses(ctx, page.Nodes...)
+	}
+	return page, err
+}
+
+// ReusableDocuments is the resolver for the reusableDocuments field.
+func (r *queryResolver) ReusableDocuments(ctx context.Context, documentNumber string, typeArg *kyc.ReusableDocumentType) ([]*kyc.ReusableDocument, error) {
+	return r.service.ReusableDocuments(ctx, documentNumber, typeArg)
+}
+
 // Providers is the resolver for the providers field.
 func (r *queryResolver) Providers(ctx context.Context) ([]*kyc.ProviderHealth, error) {
 	return r.service.ProviderHealth(), nil
@@ -157,6 +270,14 @@ func (r *Resolver) PersonConnection() graph.PersonConnectionResolver {
 	return &personConnectionResolver{r}
 }
 
+// Process returns graph.ProcessResolver implementation.
+func (r *Resolver) Process() graph.ProcessResolver { return &processResolver{r} }
+
+// ProcessConnection returns graph.ProcessConnectionResolver implementation.
+func (r *Resolver) ProcessConnection() graph.ProcessConnectionResolver {
+	return &processConnectionResolver{r}
+}
+
 // Query returns graph.QueryResolver implementation.
 func (r *Resolver) Query() graph.QueryResolver { return &queryResolver{r} }
 
@@ -171,6 +292,8 @@ type (
 	mutationResolver               struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }
+	processResolver                struct{ *Resolver }
+	processConnectionResolver      struct{ *Resolver }
 	queryResolver                  struct{ *Resolver }
 	registrationConnectionResolver struct{ *Resolver }
 )

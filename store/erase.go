@@ -18,6 +18,7 @@ var ofPerson = []struct{ table, where, subject string }{
 	{table: "idempotency_keys", where: `partner_id = ? AND person_id = ?`},
 	{table: "external_ids", where: `partner_id = ? AND person_id = ?`},
 	{table: "analyses", where: `partner_id = ? AND person_id = ?`, subject: "id"},
+	{table: "processes", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "faces", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "registrations", where: `partner_id = ? AND person_id = ?`},
 	{table: "persons", where: `partner_id = ? AND id = ?`},

@@ -30,7 +30,7 @@ func (t *tx) ClaimJobs(ctx context.Context, now, leaseEnd time.Time, limit int) 
 		}
 		for i := range due {
 			r := &due[i]
-			r.RunAt, r.Leased, r.Hinted, r.Attempt = newMicros(leaseEnd), true, false, r.Attempt+1
+			r.RunAt, r.Leased, r.Attempt = newMicros(leaseEnd), true, r.Attempt+1
 			if _, err := q.execRow(`UPDATE jobs SET run_at = :run_at, leased = 1, hinted = 0, attempt = :attempt WHERE id = :id`, *r); err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ func (t *tx) FinishJob(ctx context.Context, id kyc.JobID, attempt int) (bool, er
 func (t *tx) ReleaseJob(ctx context.Context, id kyc.JobID, attempt int, at, now time.Time, failures int) (due time.Time, ok bool, err error) {
 	err = t.use(ctx, "store.release_job", func(_ context.Context, q *session) error {
 		var runAt micros
-		ok, err = q.value(untimed, &runAt, `UPDATE jobs SET leased = 0, hinted = 0, run_at = CASE hinted WHEN 1 THEN ? ELSE ? END, failures = ?
+		ok, err = q.value(untimed, &runAt, `UPDATE jobs SET leased = 0, run_at = CASE hinted WHEN 1 THEN ? ELSE ? END, failures = ?
 			WHERE id = ? AND attempt = ? AND leased = 1 RETURNING run_at`, newMicros(now), newMicros(at), failures, id, attempt)
 		due = runAt.time()
 		return err
@@ -97,7 +97,7 @@ func (t *tx) fenced(ctx context.Context, op, query string, args ...any) (ok bool
 // HintJob implements [kyc.JobQueue].
 func (t *tx) HintJob(ctx context.Context, subject string, now time.Time) error {
 	return t.use(ctx, "store.hint_job", func(_ context.Context, q *session) error {
-		_, err := q.exec(`UPDATE jobs SET hinted = leased, run_at = CASE leased WHEN 1 THEN run_at ELSE min(run_at, ?) END
+		_, err := q.exec(`UPDATE jobs SET hinted = 1, run_at = CASE leased WHEN 1 THEN run_at ELSE min(run_at, ?) END
 			WHERE subject = ? AND dead = 0`, newMicros(now), subject)
 		return err
 	})

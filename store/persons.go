@@ -49,6 +49,31 @@ func (r reader) PersonByExternalID(ctx context.Context, partner kyc.PartnerID, e
 		partner, partner, r.crypt.index(partner, externalIDField, externalID))
 }
 
+// PersonsByID implements [kyc.Reader].
+func (r reader) PersonsByID(ctx context.Context, partner kyc.PartnerID, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.Person, error) {
+	persons := make(map[kyc.PersonID]*kyc.Person, len(ids))
+	err := r.forEach(ctx, "store.persons_by_id", ids, func(ctx context.Context, q *session, some []kyc.PersonID) error {
+		query, args, err := listed(`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+			WHERE p.partner_id = ? AND p.id IN (?)`, some, []any{partner}, nil)
+		if err != nil {
+			return err
+		}
+		var found []personRow
+		if err := q.all(ctx, &found, query, args...); err != nil {
+			return err
+		}
+		for i := range found {
+			p, err := found[i].person(r.crypt, q)
+			if err != nil {
+				return err
+			}
+			persons[p.ID] = p
+		}
+		return nil
+	})
+	return persons, err
+}
+
 func (r reader) person(ctx context.Context, op, query string, args ...any) (person *kyc.Person, err error) {
 	err = r.use(ctx, op, func(_ context.Context, q *session) error {
 		var row personRow

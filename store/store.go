@@ -151,7 +151,8 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 
 // Recover puts in order what a process that died left behind; it is called once at the start, when no work is under
 // way. Leases were the dead process's: their jobs are due now. A submission that is SENT and a call without an outcome
-// may or may not have reached the provider: they are AMBIGUOUS. It returns how many jobs, and how many analyses and faces, it changed.
+// may or may not have reached the provider: they are AMBIGUOUS. It returns how many jobs, and how many analyses, faces and processes,
+// it changed.
 func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous int, err error) {
 	err = s.writer.do(ctx, func(t *tx) error {
 		return t.use(ctx, "store.recover", func(_ context.Context, q *session) error {
@@ -172,11 +173,22 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 				return err
 			}
 			ambiguous = int(n)
+			n, err = q.exec(`UPDATE processes SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`, at)
+			if err != nil {
+				return err
+			}
+			ambiguous += int(n)
 			n, err = q.exec(`UPDATE faces SET state = 'AMBIGUOUS', updated_at = ? WHERE state = 'SENT'`, at)
 			if err != nil {
 				return err
 			}
 			ambiguous += int(n)
+			// What waited for a provider to come back waited with its capture, which is gone.
+			n, err = q.exec(lostCaptures, at)
+			if err != nil {
+				return err
+			}
+			leases += int(n)
 			_, err = q.exec(`UPDATE provider_calls SET outcome = 'AMBIGUOUS', ended_at = ? WHERE outcome IS NULL`, at)
 			return err
 		})

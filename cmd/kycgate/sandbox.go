@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 type sandboxCmd struct {
@@ -169,11 +171,34 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.QITech.APIKey = config.NewSecret(qitechsim.SandboxAPIKey)
 	cfg.Providers.QITech.FaceAPIKey = config.NewSecret(qitechsim.SandboxFaceAPIKey)
 	cfg.Providers.QITech.WebhookSecret = config.NewSecret(qitechsim.SandboxWebhookKey)
+	if cfg.Providers.Unico, err = unicoConfig(data, simulated); err != nil {
+		return config.Config{}, err
+	}
 	cfg.Partners = []config.Partner{
 		{ID: qitechPartner, SourceKYC: config.SourceQITech},
 		{ID: opencoPartner, SourceKYC: config.SourceOpenCo},
 	}
 	return cfg, cfg.Validate()
+}
+
+// unicoConfig is a Unico with one key for each product. The private key is this run's: the simulator knows no other.
+func unicoConfig(data, simulated string) (*config.Unico, error) {
+	u := config.DefaultUnico()
+	u.BaseURL, u.TokenURL, u.Audience = simulated+"/unico", simulated+"/unico/oauth2/token", simulated
+	u.ServiceAccount, u.TenantID = unicosim.SandboxServiceAccount, unicosim.SandboxTenantID
+	u.WebhookAuth = config.NewSecret(unicosim.SandboxWebhookAuth)
+	for _, key := range []string{unicosim.KeyLiveness, unicosim.KeyAlertScore, unicosim.KeyGovernment, unicosim.KeyOneToOne, unicosim.KeyDocumentsOnly} {
+		u.APIKeys = append(u.APIKeys, config.UnicoAPIKey{Key: config.NewSecret(key), Capabilities: unicosim.SandboxKeys()[key]})
+	}
+	u.PrivateKeyFile = filepath.Join(data, "unico.pem")
+	// Removed first: one of an earlier run may be there, and WriteFile would keep its permissions.
+	if err := os.Remove(u.PrivateKeyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("replace the sandbox's key: %w", err)
+	}
+	if err := os.WriteFile(u.PrivateKeyFile, unicosim.PrivateKeyPEM(), 0o600); err != nil {
+		return nil, fmt.Errorf("write the sandbox's key: %w", err)
+	}
+	return u, nil
 }
 
 // waitReady waits until the gateway says it is ready.

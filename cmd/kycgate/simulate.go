@@ -11,6 +11,7 @@ import (
 
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 type simulateCmd struct {
@@ -21,7 +22,7 @@ type simulateCmd struct {
 
 func (simulateCmd) Help() string {
 	return `Each provider is under a path of its own, such as /qitech, and takes its documented sandbox credentials only.
-GET /scenarios lists the magic values, PUT /PROVIDER/faults makes it fail, GET /PROVIDER/requests shows what arrived.
+GET /scenarios lists the magic values and GET /unico/private-key is what a gateway signs with for Unico; PUT /PROVIDER/faults makes it fail, GET /PROVIDER/requests shows what arrived.
 
 Examples:
 
@@ -62,10 +63,12 @@ type simulators struct {
 // newSimulators makes the simulators. Their webhooks go to the gateway at the address, nowhere if it is "".
 func newSimulators(gateway string) *simulators {
 	var qitech qitechsim.Config // its zero value takes the documented sandbox credentials
+	var unico unicosim.Config
 	if gateway != "" {
 		qitech.WebhookURL = gateway + "/callbacks/qitech"
+		unico.WebhookURL = gateway + "/callbacks/unico"
 	}
-	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech)}, failed: make(chan error, 1)}
+	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), unicosim.New(unico)}, failed: make(chan error, 1)}
 }
 
 // listen starts to serve and gives the simulators' base URL.

@@ -136,6 +136,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err := a.service.EnsureRetention(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
+	reg.MustRegister(newOpenProcesses(a.service, upstreams.providers()))
 	graphQL, err := newGraphQL(o, a.service, verifier, reg)
 	if err != nil {
 		return nil, err

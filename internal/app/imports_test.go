@@ -22,12 +22,14 @@ var importMap = map[string][]string{
 	"resolvers":                  {"kyc", "graph"},
 	"store":                      {"kyc"},
 	"store/storetest":            {"kyc"},
-	"providers":                  {"kyc", "providers/httpjson", "providers/qitech"},
+	"providers":                  {"kyc", "providers/httpjson", "providers/qitech", "providers/unico"},
 	"providers/httpjson":         {"kyc"},
 	"providers/providertest":     {"kyc", "providers/httpjson"},
 	"providers/qitech":           {"kyc", "providers/httpjson"},
+	"providers/unico":            {"kyc", "providers/httpjson"},
 	"providers/simulator":        {},
 	"providers/qitech/qitechsim": {"providers/simulator"},
+	"providers/unico/unicosim":   {"providers/simulator"},
 	"internal/auth/keys":         {},
 	"internal/datamap":           {},
 	"internal/config":            {"kyc", "internal/auth/keys", "internal/vault"},
@@ -36,9 +38,9 @@ var importMap = map[string][]string{
 	"internal/vault":             {},
 	"internal/worker":            {"kyc"},
 	"internal/erasures":          {"kyc"},
-	"internal/app":               {"kyc", "resolvers", "store", "internal/datamap", "providers", "providers/qitech", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
-	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim"},
-	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/qitech/qitechsim"},
+	"internal/app":               {"kyc", "resolvers", "store", "internal/datamap", "providers", "providers/qitech", "providers/unico", "internal/auth", "internal/auth/keys", "internal/config", "internal/server", "internal/worker", "internal/erasures", "internal/vault"},
+	"internal/app/apptest":       {"kyc", "internal/app", "internal/auth", "internal/config", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim"},
+	"cmd/kycgate":                {"kyc", "internal/app", "internal/auth", "internal/auth/keys", "internal/config", "internal/vault", "providers/simulator", "providers/qitech/qitechsim", "providers/unico/unicosim"},
 }
 
 func TestImportMap(t *testing.T) {

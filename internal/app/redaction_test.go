@@ -10,6 +10,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"image"
+	"image/png"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -36,10 +38,33 @@ func hidingTypes(t *testing.T) map[string]any {
 	return map[string]any{
 		"kyc.Name": kyc.NewName(redactionCanary), "kyc.DocumentNumber": kyc.NewDocumentNumber(redactionCanary), "kyc.EmailAddress": kyc.NewEmailAddress(redactionCanary),
 		"kyc.PhoneNumber": kyc.NewPhoneNumber(redactionCanary), "kyc.Date": kyc.NewDate(redactionCanary), "kyc.PersonalText": kyc.NewPersonalText(redactionCanary), "kyc.Cents": kyc.NewCents(canaryCents),
-		"kyc.JSON":      kyc.JSON(`{"name":"` + redactionCanary + `"}`),
+		"kyc.JSON":   kyc.JSON(`{"name":"` + redactionCanary + `"}`),
+		"kyc.Base64": kyc.NewBase64(redactionCanary), "kyc.Image": canaryImage(t),
 		"config.Secret": config.NewSecret(redactionCanary),
 		"vault.Keyset":  keyset, "vault.Wrapper": vault.Passphrase(redactionCanary),
 	}
+}
+
+// canaryImage is a real picture whose file holds the canary: in its pixels, which are all that is left of a file.
+func canaryImage(t *testing.T) kyc.Image {
+	t.Helper()
+	picture := image.NewGray(image.Rect(0, 0, 640, 480))
+	for i := range picture.Pix {
+		picture.Pix[i] = redactionCanary[i%len(redactionCanary)]
+	}
+	var file bytes.Buffer
+	encoder := png.Encoder{CompressionLevel: png.NoCompression}
+	if err := encoder.Encode(&file, picture); err != nil {
+		t.Fatal(err)
+	}
+	img, refused := kyc.NewBase64(base64.StdEncoding.EncodeToString(file.Bytes())).Image(kyc.ImageLimits{})
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	if !bytes.Contains(img.Reveal(), []byte(redactionCanary)) {
+		t.Fatal("the picture does not hold the canary")
+	}
+	return img
 }
 
 // Nothing that hides something can be printed by mistake: not alone, not behind a pointer, not inside of what is printed.

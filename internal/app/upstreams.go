@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/rsa"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -11,10 +13,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kycgate/kycgate/internal/auth/keys"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers"
 	"github.com/kycgate/kycgate/providers/qitech"
+	"github.com/kycgate/kycgate/providers/unico"
 )
 
 // upstreams are the configured providers behind their guards.
@@ -42,6 +46,15 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 			},
 		}
 	}
+	if c.Providers.Unico != nil {
+		configured, err := unicoSettings(o)
+		if err != nil {
+			return nil, err
+		}
+		paced := cadence(c.Providers.Unico.Upstream)
+		paced.HoldAmbiguous = c.Providers.Unico.HoldAmbiguous
+		u.cadences[unico.Name], s.Unico = paced, configured
+	}
 	if production {
 		if err := refuseSimulators(ctx, c); err != nil {
 			return nil, err
@@ -50,6 +63,37 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 	var err error
 	u.set, err = providers.Open(s, u.metrics, o.Logger)
 	return u, err
+}
+
+func unicoSettings(o Options) (*providers.Configured[unico.Config], error) {
+	c, u := o.Config, o.Config.Providers.Unico
+	data, err := os.ReadFile(u.PrivateKeyFile)
+	if err != nil {
+		return nil, config.Wrong("providers.unico.private_key_file", "cannot be read: %v", err)
+	}
+	signer, _, err := keys.ParsePrivate(data)
+	if err != nil {
+		return nil, config.Wrong("providers.unico.private_key_file", "%v", err)
+	}
+	key, ok := signer.(*rsa.PrivateKey)
+	if !ok {
+		return nil, config.Wrong("providers.unico.private_key_file", "must be an RSA key")
+	}
+	settings := &providers.Configured[unico.Config]{
+		Limits: limits(u.Upstream, c.AnswerWithin),
+		Config: unico.Config{
+			BaseURL: u.BaseURL, TokenURL: u.TokenURL, ServiceAccount: u.ServiceAccount, TenantID: u.TenantID, PrivateKey: key, Audience: u.Audience,
+			WebhookAuth: u.WebhookAuth.Reveal, Production: c.Environment == config.Production, Version: o.Version.Version,
+		},
+	}
+	for _, k := range u.APIKeys {
+		key := unico.APIKey{Key: k.Key.Reveal}
+		for _, c := range k.Capabilities {
+			key.Capabilities = append(key.Capabilities, kyc.Capability(c))
+		}
+		settings.Config.APIKeys = append(settings.Config.APIKeys, key)
+	}
+	return settings, nil
 }
 
 // CallbackURL is where a provider sends its webhooks, as agreed with it; QI Tech signs this very text.
@@ -95,7 +139,7 @@ func baseURLs(c config.Config) map[string]string {
 		urls["providers.qitech.base_url"] = p.BaseURL
 	}
 	if p := c.Providers.Unico; p != nil {
-		urls["providers.unico.base_url"] = p.BaseURL
+		urls["providers.unico.base_url"], urls["providers.unico.token_url"] = p.BaseURL, p.TokenURL
 	}
 	if p := c.Providers.FinHub; p != nil {
 		urls["providers.finhub.base_url"] = p.BaseURL
@@ -215,6 +259,10 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		if p.FetchPersonAnalysis != nil {
 			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
 			tried("providers."+p.Name+".api_key", err)
+		}
+		if p.FetchProcess != nil {
+			_, err := p.FetchProcess(ctx, kyc.ProcessReference{ProviderProcessID: uuid.NewString()})
+			tried("providers."+p.Name+".api_keys", err)
 		}
 		if p.FetchFace != nil {
 			_, err := p.FetchFace(ctx, uuid.NewString())

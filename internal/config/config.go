@@ -189,6 +189,8 @@ type Unico struct {
 	// WebhookAuth is "header: value", split at the first colon; without a colon, the value of Authorization.
 	WebhookAuth Secret        `yaml:"webhook_auth"`
 	APIKeys     []UnicoAPIKey `yaml:"api_keys"`
+	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived, at most a minute.
+	HoldAmbiguous time.Duration `yaml:"hold_ambiguous"`
 }
 
 // UnicoAPIKey is one key of Unico's: it decides what a process made with it can do.
@@ -292,7 +294,7 @@ func DefaultQITech() *QITech {
 func DefaultUnico() *Unico {
 	u := defaultUpstream()
 	u.RatePerSecond = 10 // Unico's default budget a tenant
-	return &Unico{Upstream: u}
+	return &Unico{Upstream: u, HoldAmbiguous: 30 * time.Second}
 }
 
 // DefaultFinHub is an empty FinHub section.

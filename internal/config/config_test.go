@@ -83,6 +83,7 @@ providers:
     tenant_id: 00000000-0000-0000-0000-000000000000
     private_key_file: unico.pem
     webhook_auth: env:UNICO_HOOK
+    hold_ambiguous: 20s
     api_keys:
       - {key: env:UNICO_KEY_LIVENESS, capabilities: [LIVENESS]}
   finhub:
@@ -196,7 +197,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 				BaseURL:  "https://api.id.unico.app", TokenURL: "https://identity.acesso.io/oauth2/token",
 				ServiceAccount: "acme", TenantID: "00000000-0000-0000-0000-000000000000", PrivateKeyFile: file("unico.pem"),
 				Audience: "https://identity.acesso.io", WebhookAuth: NewSecret("X-Hook: hook-value"),
-				APIKeys: []UnicoAPIKey{{Key: NewSecret("unico-live-1"), Capabilities: []string{"LIVENESS"}}},
+				HoldAmbiguous: 20 * time.Second,
+				APIKeys:       []UnicoAPIKey{{Key: NewSecret("unico-live-1"), Capabilities: []string{"LIVENESS"}}},
 			},
 			FinHub: &FinHub{
 				Upstream: common, BaseURL: "https://api.finhub.cloud", Registration: FinHubSingular,
@@ -345,6 +347,7 @@ func TestRules(t *testing.T) {
 		{"unico without key", "    private_key_file: unico.pem\n", "", "providers.unico.private_key_file", "required"},
 		{"unico with another key", "private_key_file: unico.pem", "private_key_file: signing.pem", "providers.unico.private_key_file", "RSA"},
 		{"unico with broken key", "private_key_file: unico.pem", "private_key_file: jwks.json", "providers.unico.private_key_file", "PEM"},
+		{"unico holding for ever", "hold_ambiguous: 20s", "hold_ambiguous: 2m", "providers.unico.hold_ambiguous", "at most"},
 		{"unico without api keys", "      - {key: env:UNICO_KEY_LIVENESS, capabilities: [LIVENESS]}\n", "      []\n", "providers.unico.api_keys", "at least one"},
 		{"unico api key without key", "key: env:UNICO_KEY_LIVENESS, ", "", "providers.unico.api_keys[0].key", "required"},
 		{"unico api key without capabilities", ", capabilities: [LIVENESS]", "", "providers.unico.api_keys[0].capabilities", "required"},
@@ -522,11 +525,11 @@ func TestStrict(t *testing.T) {
 		{"key in another case", "  audience:", "  Audience: a\n  audience:", "auth.Audience", "unknown key", 13},
 		{"key that may be a secret", "  audience:", "  'hunter2 hunter2': a\n  audience:", "auth.?", "unknown key", 13},
 		{"merge key", "  audience:", "  <<: {}\n  audience:", "auth.?", "unknown key", 13},
-		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 45},
+		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 46},
 		{"duplicate key", "listen:", "listen: a\nlisten:", "listen", "set twice, first in line 1", 2},
 		{"duplicate nested key", "failures: 4,", "failures: 4, failures: 5,", "providers.qitech.breaker.failures", "set twice", 29},
 		{"second document", "listen:", "environment: sandbox\n---\nlisten:", "--config", "second document", 2},
-		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 44},
+		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 45},
 		{"truth as text", "service_account: acme", "service_account: true", "providers.unico.service_account", "quotes", 35},
 		{"list as text", "listen: 127.0.0.1:8080", "listen: [a]", "listen", "text", 1},
 		{"text as list", "token_types: [at+jwt]", "token_types: at+jwt", "auth.token_types", "list", 16},

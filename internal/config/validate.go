@@ -18,6 +18,9 @@ import (
 	"github.com/kycgate/kycgate/internal/vault"
 )
 
+// unicoSandboxCredential begins every credential of Unico's simulator, likewise.
+const unicoSandboxCredential = "unico-sandbox-"
+
 // sandboxCredential begins every credential that QI Tech's simulator accepts. It is repeated here because
 // the configuration knows no provider; a test of cmd/kycgate holds it against the simulator.
 const sandboxCredential = "qitech-sandbox-"
@@ -182,7 +185,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
@@ -444,6 +447,9 @@ func (v *validator) unico(at string, u *Unico) {
 		}
 	}
 	v.strong(at+".webhook_auth", u.WebhookAuth)
+	if u.HoldAmbiguous <= 0 || u.HoldAmbiguous > time.Minute {
+		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
+	}
 	if len(u.APIKeys) == 0 {
 		v.add(at+".api_keys", required+": at least one key with its capabilities")
 	}

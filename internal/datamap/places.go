@@ -33,6 +33,7 @@ const (
 const (
 	inPerson       = "`persons.sealed_profile`"
 	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
+	inFace         = "`faces.sealed_face`"
 	qitech         = "QI Tech"
 )
 
@@ -43,6 +44,9 @@ var (
 	// A question is compared by its keyed hash and forgotten.
 	asked = unkept
 )
+
+// capture is what passes through memory to a provider and is never kept.
+func capture(provider string) place { return place{"", keyNone, provider, expiryNever} }
 
 // places has an entry for every type with a marked field, and for every field that differs from the rest of its type.
 // Whoever marks a field of a new type adds it here: TestDataMap.
@@ -63,10 +67,15 @@ var places = map[string]place{
 	"PhoneInput":                            ofInput,
 	"AddressInput":                          ofInput,
 
+	"FaceRegistration.documentNumber":  {inFace, keyPerson, qitech, expiryPerson},
+	"RegisterFaceInput.documentNumber": {inFace, keyPerson, qitech, expiryPerson},
+	"RegisterFaceInput.image":          capture(qitech),
+
 	"PersonExport": unkept, // made of the rest, and forgotten
 
-	"Query.personByDocument(documentNumber)": asked,
-	"Query.personByExternalId(externalId)":   asked,
+	"Query.faceRegistrationByDocument(documentNumber)": {"", keyNone, qitech, expiryNever}, // asked there when we do not know
+	"Query.personByDocument(documentNumber)":           asked,
+	"Query.personByExternalId(externalId)":             asked,
 }
 
 // hidden is what is kept and stands in no field of the schema.
@@ -78,6 +87,8 @@ var hidden = []struct {
 	{"`persons.document_index`", "document number, to find the person by it", keyIndex, expiryPerson},
 	{"`external_ids.external_index`", "external id, to find the person by it", keyIndex, expiryPerson},
 	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
+	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
+	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
 	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
 	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},

@@ -45,7 +45,8 @@ type Request struct {
 	Method string
 	Path   string // escaped, with a leading slash
 	Query  url.Values
-	Body   any // sent as JSON unless nil
+	Body   any        // sent as JSON unless nil
+	Form   url.Values // sent as a form instead of Body, for token endpoints
 }
 
 // Response is an answer, whatever its status.
@@ -138,22 +139,26 @@ func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) 
 		target += "?" + r.Query.Encode()
 	}
 	var body io.Reader
-	if r.Body != nil {
+	contentType := ""
+	switch {
+	case r.Form != nil:
+		body, contentType = strings.NewReader(r.Form.Encode()), "application/x-www-form-urlencoded"
+	case r.Body != nil:
 		b, err := json.Marshal(r.Body)
 		if err != nil {
 			return nil, errEncode // json's own error quotes the value
 		}
 		// A bytes.Reader lets the transport take another connection when a kept-alive one turns out to be
 		// closed before a byte of a POST was written. It repeats no POST of which a byte was.
-		body = bytes.NewReader(b)
+		body, contentType = bytes.NewReader(b), "application/json"
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, body)
 	if err != nil {
 		return nil, errURL // net/url's own error quotes the URL
 	}
 	req.Header.Set("Accept", "application/json")
-	if r.Body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
 	}
 	if c.UserAgent != "" {
 		req.Header.Set("User-Agent", c.UserAgent)

@@ -136,10 +136,11 @@ func (m *model) claim(t *rapid.T) {
 		t.Fatalf("claimed %d, want %d", len(got), len(due))
 	}
 	for i, j := range due {
-		j.RunAt, j.Leased, j.Hinted, j.Attempt = m.now.Add(lease), true, false, j.Attempt+1
+		j.RunAt, j.Leased, j.Attempt = m.now.Add(lease), true, j.Attempt+1
 		if *got[i] != j.Job {
 			t.Fatalf("claimed %+v, want %+v", *got[i], j.Job)
 		}
+		j.Hinted = false // told to whoever claimed it
 	}
 }
 
@@ -177,7 +178,7 @@ func (m *model) release(t *rapid.T) {
 	if j.Hinted {
 		at = m.now
 	}
-	j.Leased, j.Hinted, j.RunAt, j.Failures = false, false, at, failures
+	j.Leased, j.RunAt, j.Failures = false, at, failures
 }
 
 func (m *model) bury(t *rapid.T) {
@@ -196,8 +197,11 @@ func (m *model) hint(t *rapid.T) {
 	case j == nil || j.dead:
 	case j.Leased:
 		j.Hinted = true
-	case j.RunAt.After(m.now):
-		j.RunAt = m.now
+	default:
+		j.Hinted = true
+		if j.RunAt.After(m.now) {
+			j.RunAt = m.now
+		}
 	}
 }
 

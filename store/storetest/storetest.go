@@ -49,6 +49,9 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"Calls", calls},
 		{"CallsOf", callsOf},
 		{"Callbacks", callbacks},
+		{"ProcessRoundTrip", processRoundTrip},
+		{"ProcessLists", processLists},
+		{"EarlyCallbacks", earlyCallbacks},
 		{"Idempotency", idempotency},
 		{"Audit", audit},
 		{"Export", export},
@@ -106,6 +109,8 @@ func (b *bench) add(things ...any) {
 				err = tx.InsertRegistration(ctx, v)
 			case *kyc.Analysis:
 				err = tx.InsertAnalysis(ctx, v)
+			case *kyc.Process:
+				err = tx.InsertProcess(ctx, v)
 			case *kyc.Job:
 				err = tx.InsertJob(ctx, v)
 			case idempotent:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
+	"github.com/kycgate/kycgate/providers/unico/unicosim"
 )
 
 // Partners every gateway has: two decided by QI Tech, one by nobody.
@@ -38,6 +40,7 @@ const (
 type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
+	Unico  unicosim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -50,6 +53,7 @@ type Options struct {
 type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
+	Unico         *unicosim.Sim
 	SimURL        string // of the simulators, without /qitech
 	Dir           string
 	Config        config.Config
@@ -75,9 +79,19 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Sim.RetryScale = 0.001
 	}
 	g.Sim = qitechsim.New(o.Sim)
+	if o.Unico.Delay == 0 {
+		o.Unico.Delay = unicosim.Never
+	}
+	if o.Unico.Rate == 0 {
+		o.Unico.Rate = -1
+	}
+	if o.Unico.RetryScale == 0 {
+		o.Unico.RetryScale = 0.001
+	}
+	g.Unico = unicosim.New(o.Unico)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim)
+		upstream = simulator.New(g.Sim, g.Unico)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -98,6 +112,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.QITech = q
+	c.Providers.Unico = unicoConfig(tb, g.Dir, sims.URL)
 	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
 	if o.Config != nil {
 		o.Config(&c)
@@ -108,6 +123,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	must(tb, err)
 	if !o.NoWebhooks {
 		g.Sim.SetWebhookURL(app.CallbackURL(c, "qitech"))
+		g.Unico.SetWebhookURL(app.CallbackURL(c, "unico"))
 	}
 
 	log := slog.New(slog.NewJSONHandler(g.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -127,11 +143,27 @@ func Start(tb testing.TB, o Options) *Gateway {
 		}
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
+		_ = g.Unico.Close()
 		sims.CloseClientConnections()
 		sims.Close()
 	})
 	tb.Cleanup(g.stop)
 	return g
+}
+
+// unicoConfig has the keys of the contract's example, each with the sandbox's key for it.
+func unicoConfig(tb testing.TB, dir, simulators string) *config.Unico {
+	tb.Helper()
+	u := config.DefaultUnico()
+	u.BaseURL, u.TokenURL, u.Audience = simulators+"/unico", simulators+"/unico/oauth2/token", simulators
+	u.ServiceAccount, u.TenantID, u.WebhookAuth = unicosim.SandboxServiceAccount, unicosim.SandboxTenantID, config.NewSecret(unicosim.SandboxWebhookAuth)
+	u.PrivateKeyFile = filepath.Join(dir, "unico.pem")
+	must(tb, os.WriteFile(u.PrivateKeyFile, unicosim.PrivateKeyPEM(), 0o600))
+	u.PollEvery, u.RetryAfter, u.Breaker.OpenFor, u.Timeout, u.RatePerSecond = 60*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second, 0
+	for _, key := range []string{unicosim.KeyLiveness, unicosim.KeyAlertScore, unicosim.KeyOneToOne, unicosim.KeyDocumentsOnly} {
+		u.APIKeys = append(u.APIKeys, config.UnicoAPIKey{Key: config.NewSecret(key), Capabilities: unicosim.SandboxKeys()[key]})
+	}
+	return u
 }
 
 // Stop ends the gateway before the test does; it waits for the drain.
