@@ -35,6 +35,7 @@ const (
 	OldCallbacks       OldKind = "callbacks"
 	OldCalls           OldKind = "calls"
 	OldIdempotencyKeys OldKind = "idempotency_keys"
+	OldEvents          OldKind = "events" // but the newest of each subject
 )
 
 const (
@@ -42,6 +43,8 @@ const (
 	retentionSubject = "retention"
 	// retentionEvery is how often it runs: ages are counted in days (ours).
 	retentionEvery = time.Hour
+	// keepEvents is how long a client may stay away and still be told every version when it is back (ours).
+	keepEvents = 30 * 24 * time.Hour
 	// retentionBatch bounds what one run takes from the store at once.
 	retentionBatch = 100
 )
@@ -74,6 +77,7 @@ func (s *Service) enforceRetention(ctx context.Context, job *Job) error {
 		{s.Retention.Callbacks, s.deleteOld(OldCallbacks)},
 		{s.Retention.Calls, s.deleteOld(OldCalls)},
 		{keepIdempotencyKeys, s.deleteOld(OldIdempotencyKeys)},
+		{keepEvents, s.deleteOld(OldEvents)},
 	} {
 		if step.age == 0 {
 			continue

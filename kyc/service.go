@@ -45,6 +45,9 @@ type Config struct {
 	Erasures  ErasureLog
 	Retention Retention
 
+	// Feed is told by the store who has a new version. Nil is one that nobody tells: watchers look by themselves.
+	Feed *Feed
+
 	// Wake is told that a job may be due at that time. UnknownStatus counts a provider's word we do not
 	// know. Health reads the guards. All three may be nil.
 	Wake          func(at time.Time)
@@ -82,6 +85,9 @@ func New(c Config) *Service {
 	}
 	if c.Health == nil {
 		c.Health = func() []ProviderHealth { return nil }
+	}
+	if c.Feed == nil {
+		c.Feed = NewFeed()
 	}
 	s := &Service{Config: c, partners: make(map[PartnerID]Partner), providers: make(map[string]Provider)}
 	if c.Guesses <= 0 {

@@ -115,6 +115,11 @@ type Reader interface {
 	// OldFaces names some registered faces that stand alone and were last changed before a time.
 	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
+	// EventsSince gives up to limit versions of a subject after one, in their order, and the number of its newest; 0 is a subject
+	// that does not exist. Whoever is told of a newer one finds all up to it. The events MUST commit with what they tell of
+	// (EventsCommitTogether), and the versions of a subject MUST have no gap (EventsHaveNoGap).
+	EventsSince(ctx context.Context, partner PartnerID, subject string, version, limit int) (events []Event, newest int, err error)
+
 	// Analysis looks up by id alone: it is asked by our own jobs and by verified callbacks, never by a caller.
 	Analysis(ctx context.Context, id AnalysisID) (*Analysis, error)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/kycgate/kycgate/graph"
 	"github.com/kycgate/kycgate/kyc"
@@ -21,8 +22,8 @@ func NewSchema(service *kyc.Service) graphql.ExecutableSchema {
 	return schema{graph.NewExecutableSchema(graph.Config{Resolvers: &Resolver{service}}), service}
 }
 
-// schema gives every operation its own loaders, so that nothing is shared between two callers, and the time by which
-// its mutations have to be answered.
+// schema gives every operation its own loaders, and every event of a subscription: nothing is shared between two callers, and
+// nothing that was read for one event is told with the next. It also gives the time by which mutations have to be answered.
 type schema struct {
 	graphql.ExecutableSchema
 	service *kyc.Service
@@ -35,8 +36,12 @@ func (s schema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ctx = kyc.WithAnswerBy(kyc.WithDisclosures(ctx, d.tell), answerBy)
 		return context.WithValue(ctx, loadersKey{}, l)
 	}
-	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription resolves with this context
+	run := s.ExecutableSchema.Exec(with(ctx)) // a subscription opens its source with this context
+	following := graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription
 	return func(ctx context.Context) *graphql.Response {
+		if following {
+			l = newLoaders(s.service)
+		}
 		answer := run(with(ctx))
 		if read := d.take(); answer != nil && len(read) > 0 {
 			// The answer is there and has not left: what it shows of whom is durable first.

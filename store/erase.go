@@ -14,6 +14,7 @@ import (
 //
 // MUST list every table with a person_id or an owner: TestErasureKnowsEveryTable.
 var ofPerson = []struct{ table, where, subject string }{
+	{table: "events", where: `partner_id = ? AND person_id = ?`},
 	{table: "callbacks", where: `partner_id = ? AND owner = ?`},
 	{table: "idempotency_keys", where: `partner_id = ? AND person_id = ?`},
 	{table: "external_ids", where: `partner_id = ? AND person_id = ?`},
@@ -54,6 +55,9 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 				WHERE partner_id = ? AND reference = ? AND outcome IS NULL`, newMicros(at), partner, s); err != nil {
 				return err
 			}
+		}
+		if err := t.dropEvents(q, partner, id); err != nil { // before the loop would: somebody may be following
+			return err
 		}
 		for _, o := range ofPerson {
 			if _, err := q.exec(`DELETE FROM `+o.table+` WHERE `+o.where, partner, id); err != nil {

@@ -216,6 +216,7 @@ func (t *tx) InsertPerson(ctx context.Context, p *kyc.Person) error {
 			kyc_decided_by, kyc_decided_at, kyc_analyses, latest_analysis_id, created_at, updated_at, version)
 			VALUES (:partner_id, :id, :document_index, :sealed_profile, :source_kyc, :kyc_status, :kyc_provider_status, :kyc_reason,
 			:kyc_decided_by, :kyc_decided_at, :kyc_analyses, :latest_analysis_id, :created_at, :updated_at, :version)`, row)
+		t.touch(touched{p.PartnerID, p.ID, kyc.EventPerson, string(p.ID), p.UpdatedAt})
 		return err
 	})
 }
@@ -227,6 +228,7 @@ func (t *tx) UpdatePerson(ctx context.Context, p *kyc.Person) error {
 		if err != nil {
 			return err
 		}
+		t.touch(touched{p.PartnerID, p.ID, kyc.EventPerson, string(p.ID), p.UpdatedAt})
 		return mustChange(q.execRow(`UPDATE persons SET sealed_profile = :sealed_profile, source_kyc = :source_kyc, kyc_status = :kyc_status,
 			kyc_provider_status = :kyc_provider_status, kyc_reason = :kyc_reason, kyc_decided_by = :kyc_decided_by,
 			kyc_decided_at = :kyc_decided_at, kyc_analyses = :kyc_analyses, latest_analysis_id = :latest_analysis_id,
@@ -238,6 +240,9 @@ func (t *tx) UpdatePerson(ctx context.Context, p *kyc.Person) error {
 // DeletePerson implements [kyc.Tx]. The foreign keys take external ids, registrations and analyses along; the data key goes too.
 func (t *tx) DeletePerson(ctx context.Context, partner kyc.PartnerID, id kyc.PersonID) error {
 	return t.use(ctx, "store.delete_person", func(_ context.Context, q *session) error {
+		if err := t.dropEvents(q, partner, id); err != nil {
+			return err
+		}
 		if _, err := q.exec(`DELETE FROM persons WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
 			return err
 		}

@@ -21,6 +21,9 @@ const (
 	deleteOldCalls     = `DELETE FROM provider_calls WHERE ended_at < ?`
 	deleteOldKeys      = `DELETE FROM idempotency_keys WHERE created_at < ?`
 	oldFaces           = `SELECT partner_id, '' AS person_id, id FROM faces WHERE person_id IS NULL AND state = 'REGISTERED' AND updated_at < ? LIMIT ?`
+	// The newest event of a subject stays: it says which version comes next.
+	deleteOldEvents = `DELETE FROM events WHERE at < ? AND EXISTS
+		(SELECT 1 FROM events n WHERE n.partner_id = events.partner_id AND n.subject = events.subject AND n.version > events.version)`
 )
 
 // OldPersons implements [kyc.Reader].
@@ -88,7 +91,7 @@ func (t *tx) ReplaceProfile(ctx context.Context, r *kyc.Registration) error {
 
 // DeleteOld implements [kyc.Tx].
 func (t *tx) DeleteOld(ctx context.Context, what kyc.OldKind, before time.Time) (n int, err error) {
-	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys}[what]
+	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys, kyc.OldEvents: deleteOldEvents}[what]
 	err = t.use(ctx, "store.delete_old", func(_ context.Context, q *session) error {
 		changed, err := q.exec(query, newMicros(before))
 		n = int(changed)

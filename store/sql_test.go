@@ -19,7 +19,7 @@ import (
 // TestEveryStatementNamesThePartner (Z11) reads all SQL of the package: what touches a table of the tenants says which.
 func TestEveryStatementNamesThePartner(t *testing.T) {
 	t.Parallel()
-	tenants := regexp.MustCompile(`(?i)\b(FROM|INTO|UPDATE|JOIN)\s+(persons|external_ids|registrations|processes|idempotency_keys|callbacks|faces|data_keys|partner_keys)\b`)
+	tenants := regexp.MustCompile(`(?i)\b(FROM|INTO|UPDATE|JOIN)\s+(persons|external_ids|registrations|processes|idempotency_keys|callbacks|faces|data_keys|partner_keys|events)\b`)
 	inserts := regexp.MustCompile(`(?is)^\s*INSERT INTO \w+ \(.*partner_id`)
 	selects := regexp.MustCompile(`\bpartner_id = (\?|:partner_id)`)
 	found := 0
@@ -61,7 +61,7 @@ func TestEveryStatementNamesThePartner(t *testing.T) {
 // ofAllPartners are the statements that are asked in nobody's name: by a rotation of keys and by the retention, of which no value
 // leaves the store.
 var ofAllPartners = map[string]bool{
-	oldPersons: true, oldRegistrations: true, deleteOldCallbacks: true, deleteOldKeys: true, oldFaces: true,
+	oldPersons: true, oldRegistrations: true, deleteOldCallbacks: true, deleteOldKeys: true, oldFaces: true, deleteOldEvents: true,
 	`SELECT p.partner_id, p.version, p.wrapped,
 		(SELECT count(*) FROM data_keys k WHERE k.partner_id = p.partner_id AND k.version = p.version) AS keys
 		FROM partner_keys p ORDER BY p.partner_id, p.version`: true,

@@ -29,6 +29,10 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// PersonState is what the events of a person keep; nil keeps nothing.
+	PersonState PersonState
+	// Changed is told after a commit who has a new version or is gone; nil tells nobody.
+	Changed func(partner kyc.PartnerID, subject string)
 
 	// AuditHeads is the file that signed heads of the audit log are appended to; "" is [HeadsFile] of Path.
 	AuditHeads string
@@ -47,6 +51,9 @@ type Store struct {
 	crypt  *crypt
 	db     *sqlx.DB // the writer's
 
+	personState PersonState
+	changed     func(kyc.PartnerID, string)
+
 	noRoom atomic.Int64 // when a write last failed for want of room; 0 after one that did not
 
 	closing  sync.Once
@@ -61,7 +68,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Keys == nil {
 		return nil, errors.New("store: Options.Keys is required")
 	}
-	s := &Store{log: o.Logger, now: o.Now, crypt: newCrypt(o.Keys)}
+	s := &Store{log: o.Logger, now: o.Now, crypt: newCrypt(o.Keys), personState: o.PersonState, changed: o.Changed}
+	if s.changed == nil {
+		s.changed = func(kyc.PartnerID, string) {}
+	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -111,15 +121,24 @@ func (s *Store) connect(ctx context.Context, o Options) (err error) {
 
 // Write implements [kyc.Store].
 func (s *Store) Write(ctx context.Context, fn func(kyc.Tx) error) error {
-	var learned []learnedKey
+	var (
+		learned []learnedKey
+		wake    []subjectKey
+	)
 	err := s.writer.do(ctx, func(t *tx) error {
 		err := fn(t)
-		learned = t.learned
+		if err == nil {
+			err = t.publish(ctx, s.personState)
+		}
+		learned, wake = t.learned, t.wake
 		return err
 	})
 	switch {
 	case err == nil:
 		s.noRoom.Store(0)
+		for _, k := range wake {
+			s.changed(k.partner, k.subject)
+		}
 		for _, k := range learned {
 			s.crypt.learn(k.id, k.key)
 		}

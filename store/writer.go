@@ -441,6 +441,8 @@ type tx struct {
 
 	opened  []*dataKey   // those it has worked with
 	learned []learnedKey // partner keys to remember once this is committed
+	persons []touched    // of whom something has changed
+	wake    []subjectKey // who has a new version, or is gone, once this is committed
 
 	audited []auditRow // to be chained and written when the group commits
 }

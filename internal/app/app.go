@@ -101,7 +101,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, erased.Close())
 		}
 	}()
-	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock); err != nil {
+	feed := kyc.NewFeed()
+	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock, feed); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -118,7 +119,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 
 	a.service = kyc.New(kyc.Config{
 		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
-		Erasures: erased, Retention: retention(c),
+		Erasures: erased, Retention: retention(c), Feed: feed,
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
 		Guesses: c.Limits.DocumentGuesses,
 		Wake:    func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
@@ -165,13 +166,12 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 	captures := server.Captures(schema.Schema())
 	return server.NewGraphQL(server.GraphQLConfig{
 		Schema: schema,
-		Authenticate: func(r *http.Request) (kyc.Caller, error) {
+		Authenticate: func(r *http.Request) (kyc.Caller, time.Time, error) {
 			token, ok := auth.FromRequest(r)
 			if !ok {
-				return kyc.Caller{}, auth.ErrUnauthenticated
+				return kyc.Caller{}, time.Time{}, auth.ErrUnauthenticated
 			}
-			caller, _, err := verifier.Verify(r.Context(), token)
-			return caller, err
+			return verifier.Verify(r.Context(), token)
 		},
 		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
 			return policy.Authorize(c, op)
@@ -188,7 +188,8 @@ func newGraphQL(o Options, service *kyc.Service, verifier *auth.Verifier, reg pr
 		IntrospectionOpen: o.Config.Environment == config.Sandbox,
 		Metrics:           server.NewMetrics(reg), Logger: o.Logger, NewErrorID: newErrorID,
 		// A little over answer_within: the mutation answers PENDING by itself well before.
-		AnswerTimeout: o.Config.AnswerWithin + 5*time.Second,
+		AnswerTimeout:  o.Config.AnswerWithin + 5*time.Second,
+		AllowedOrigins: allowedOrigins(o.Config), OwnOrigin: o.Config.OwnOrigin(), Clock: o.Clock,
 	})
 }
 
@@ -261,11 +262,13 @@ func (a *App) PublicAddr() string { return a.server.PublicAddr().String() }
 func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
-func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock) (*store.Store, error) {
+func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock, feed *kyc.Feed) (*store.Store, error) {
 	if err := checkFolder(c); err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, store.Options{Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now})
+	s, err := store.Open(ctx, store.Options{
+		Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now, Changed: feed.Wake,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
@@ -322,6 +325,14 @@ func partners(c config.Config) []kyc.Partner {
 			source = kyc.SourceQitech
 		}
 		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source})
+	}
+	return out
+}
+
+func allowedOrigins(c config.Config) map[kyc.PartnerID][]string {
+	out := make(map[kyc.PartnerID][]string)
+	for _, p := range c.Partners {
+		out[kyc.PartnerID(p.ID)] = p.AllowedOrigins
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,7 +44,7 @@ func TestPanicsAndDatabaseErrorsAreMasked(t *testing.T) {
 	caller := kyc.Caller{Partner: "p", Scopes: kyc.NewScopeSet(kyc.Scopes()...)}
 	handler, err := server.NewGraphQL(server.GraphQLConfig{
 		Schema:       resolvers.NewSchema(kyc.New(kyc.Config{Store: brokenStore{}, Clock: clockwork.NewFakeClock(), Logger: log})),
-		Authenticate: func(*http.Request) (kyc.Caller, error) { return caller, nil },
+		Authenticate: func(*http.Request) (kyc.Caller, time.Time, error) { return caller, time.Time{}, nil },
 		Authorize: func(kyc.Caller, *ast.QueryDocument, *ast.OperationDefinition, map[string]any) *gqlerror.Error {
 			return nil
 		},

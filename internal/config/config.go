@@ -243,6 +243,8 @@ type Partner struct {
 	FinHubTenant string    `yaml:"finhub_tenant"`
 	// Require are the steps an onboarding needs to be approved (schema: StepKind).
 	Require []string `yaml:"require"`
+	// AllowedOrigins are the origins whose pages may use the partner's tokens in a browser.
+	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
 // SourceKYC is who decides on a partner's persons.
@@ -345,6 +347,9 @@ func resolve(dir, path string) string {
 	}
 	return filepath.Join(dir, path)
 }
+
+// OwnOrigin is the origin of PublicURL as a browser writes it, or "".
+func (c Config) OwnOrigin() string { return origin(c.PublicURL) }
 
 // Partner finds a partner by its id.
 func (c Config) Partner(id string) (Partner, bool) {

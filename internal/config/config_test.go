@@ -373,6 +373,14 @@ func TestRules(t *testing.T) {
 		{"partner twice", "id: bazaar", "id: acme", "partners[1].id", "earlier"},
 		{"partner with an unknown source", "source_kyc: qitech", "source_kyc: serasa", "partners[0].source_kyc", "openco"},
 		{"partner with a bad tenant", "fh_api_acme_1", "'a b'", "partners[0].finhub_tenant", "letters"},
+		{"partner with an origin and a path", "id: bazaar", "id: bazaar\n    allowed_origins: ['https://app.example.com/']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with every origin", "id: bazaar", "id: bazaar\n    allowed_origins: ['*']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with a wildcard origin", "id: bazaar", "id: bazaar\n    allowed_origins: ['https://*.example.com']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with the null origin", "id: bazaar", "id: bazaar\n    allowed_origins: ['null']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with a default port", "id: bazaar", "id: bazaar\n    allowed_origins: ['https://app.example.com:443']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with an origin in capitals", "id: bazaar", "id: bazaar\n    allowed_origins: ['https://App.example.com']", "partners[1].allowed_origins[0]", "one origin"},
+		{"partner with a plain origin", "id: bazaar", "id: bazaar\n    allowed_origins: ['https://a.example', 'http://app.example.com']", "partners[1].allowed_origins[1]", "https"},
+		{"partner with an origin twice", "id: bazaar", "id: bazaar\n    allowed_origins: ['http://localhost:5173', 'http://localhost:5173']", "partners[1].allowed_origins[1]", "twice"},
 		{"partner requires the unknown", "require: [PERSON", "require: [SOUL", "partners[0].require[0]", "one of"},
 	}
 	for _, tt := range tests {

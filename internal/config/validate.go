@@ -514,6 +514,23 @@ func (v *validator) partners(list []Partner) {
 			v.add(at+".finhub_tenant", "must be 1 to 128 letters, digits, dots, _ and -")
 		}
 		v.words(at+".require", p.Require, stepKinds)
+		for j, allowed := range p.AllowedOrigins {
+			v.origin(fmt.Sprintf("%s.allowed_origins[%d]", at, j), allowed, p.AllowedOrigins[:j])
+		}
+	}
+}
+
+// origin checks an origin that is compared byte by byte with what browsers send, so it must be written as they do.
+func (v *validator) origin(setting, text string, before []string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, text != origin(text), text != strings.ToLower(text), u.Hostname() == "", u.Scheme != "https" && u.Scheme != "http",
+		u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.Contains(text, "*"):
+		v.add(setting, "must be one origin as a browser writes it, such as https://app.example.com or https://app.example.com:8443: lower case, no path, no default port, no *")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		v.add(setting, "must use https: http is for loopback addresses only")
+	case slices.Contains(before, text):
+		v.add(setting, "is listed twice: remove one")
 	}
 }
 

@@ -20,7 +20,7 @@ var (
 	refuseEncoding = atHTTP(http.StatusUnsupportedMediaType, codeBadRequest, reasonUnsupportedMediaType,
 		"The body must not be compressed.")
 	refuseAccept = atHTTP(http.StatusNotAcceptable, codeBadRequest, reasonNotAcceptable,
-		"The answer is application/json or application/graphql-response+json.")
+		"The answer is application/json, application/graphql-response+json or text/event-stream.")
 	refuseCSRF = atHTTP(http.StatusForbidden, codeCSRF, reasonCSRF,
 		"A GET with cookies needs a non-empty header X-Kycgate-Csrf, Apollo-Require-Preflight or X-Apollo-Operation-Name.")
 	refuseUnauthenticated = atHTTP(http.StatusUnauthorized, codeUnauthenticated, reasonUnauthenticated,
@@ -96,7 +96,12 @@ func decodeBody(body []byte) (*params, *refusal) {
 	if !ok {
 		return nil, badRequest("The body must be a JSON object.")
 	}
-	p := new(params)
+	return decodeMembers(members)
+}
+
+// decodeMembers reads the parameters of a JSON object, the body of a POST or the payload of a socket's message.
+func decodeMembers(members map[string]any) (*params, *refusal) {
+	p, ok := new(params), false
 	if p.query, ok = optional[string](members, "query"); !ok {
 		return nil, badRequest("query must be a string.")
 	}

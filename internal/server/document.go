@@ -12,6 +12,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
@@ -88,11 +89,58 @@ func quietRules() []validator.Rule {
 	} {
 		all[strings.TrimSuffix(quiet.Name, "WithoutSuggestions")] = quiet.RuleFunc
 	}
+	all[oneSubscription.Name] = oneSubscription.RuleFunc
 	list := make([]validator.Rule, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		list = append(list, validator.Rule{Name: name, RuleFunc: all[name]})
 	}
 	return list
+}
+
+// oneSubscription stands for the library's rule, which takes two aliases of one field for one field and lets
+// @skip leave none. gqlgen answers both with an internal error.
+var oneSubscription = validator.Rule{
+	Name: rules.SingleFieldSubscriptionsRule.Name,
+	RuleFunc: func(observers *validator.Events, addError validator.AddErrFunc) {
+		observers.OnOperation(func(_ *validator.Walker, op *ast.OperationDefinition) {
+			if op.Operation != ast.Subscription {
+				return
+			}
+			first, seen := "", make(map[string]bool)
+			var walk func(ast.SelectionSet)
+			directives := func(list ast.DirectiveList) {
+				for _, d := range list {
+					if d.Name == "skip" || d.Name == "include" {
+						addError(core.Message("A subscription must not use @%s at its top level.", d.Name), core.At(d.Position))
+					}
+				}
+			}
+			walk = func(set ast.SelectionSet) {
+				for _, selection := range set {
+					switch s := selection.(type) {
+					case *ast.Field:
+						directives(s.Directives)
+						if first == "" {
+							first = s.Alias
+						}
+						if s.Alias != first || strings.HasPrefix(s.Name, "__") {
+							addError(core.Message("A subscription must select one top-level field."), core.At(s.Position))
+						}
+					case *ast.InlineFragment:
+						directives(s.Directives)
+						walk(s.SelectionSet)
+					case *ast.FragmentSpread:
+						directives(s.Directives)
+						if s.Definition != nil && !seen[s.Name] {
+							seen[s.Name] = true
+							walk(s.Definition.SelectionSet)
+						}
+					}
+				}
+			}
+			walk(op.SelectionSet)
+		})
+	},
 }
 
 // prepare gives the document of a query text, or the reason why there is none.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,7 +54,7 @@ type Mutation {
 }
 input RegisterFaceInput { documentNumber: String! selfie: SelfieInput again: RegisterFaceInput }
 input SelfieInput { image: Base64 }
-type Subscription { ticks: Int! }
+type Subscription { ticks(from: Int = 1): Int! nothing: Int! crash: Int! persons: PersonConnection! many(first: Int = 25): PersonConnection! versions(subject: ID!, sinceVersion: Int): Int! }
 type Viewer { id: ID! name: String! friends: [Viewer!]! persons(first: Int = 25): PersonConnection! }
 type Person implements Node {
   id: ID! name: String! status: Status!
@@ -92,6 +93,9 @@ func (f *fakeSchema) Complexity(context.Context, string, string, int, map[string
 
 func (f *fakeSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	op := graphql.GetOperationContext(ctx)
+	if op.Operation.Operation == ast.Subscription {
+		return f.subscription(ctx, op)
+	}
 	return func(ctx context.Context) *graphql.Response {
 		root := f.schema.Query
 		if op.Operation.Operation == ast.Mutation {
@@ -101,6 +105,42 @@ func (f *fakeSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		f.object(ctx, &b, op, root, op.Operation.SelectionSet)
 		return &graphql.Response{Data: b.Bytes()}
 	}
+}
+
+// subscription does as gqlgen does: the source is opened at once, each call waits for one value, and all of them
+// write into the same memory.
+func (f *fakeSchema) subscription(ctx context.Context, op *graphql.OperationContext) graphql.ResponseHandler {
+	field := op.Operation.SelectionSet[0].(*ast.Field)
+	opened, err := f.resolvers["Subscription."+field.Name](ctx, field.ArgumentMap(op.Variables))
+	if err != nil {
+		graphql.AddError(ctx, err)
+		return nil
+	}
+	source := opened.(*source)
+	var b bytes.Buffer
+	return func(ctx context.Context) *graphql.Response {
+		select {
+		case value, ok := <-source.values:
+			if !ok {
+				return nil
+			}
+			if field.Name == "crash" {
+				panic("a crash outside every resolver, with " + canary)
+			}
+			b.Reset()
+			b.WriteString("{\n\"" + field.Alias + "\":\r\n" + value + "}")
+			return &graphql.Response{Data: b.Bytes()}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// source is where the values of one subscription come from.
+type source struct {
+	ctx    context.Context
+	values chan string
+	args   map[string]any
 }
 
 func (f *fakeSchema) object(ctx context.Context, b *bytes.Buffer, op *graphql.OperationContext, def *ast.Definition, set ast.SelectionSet) {
@@ -197,11 +237,16 @@ type door struct {
 	read      atomic.Int64 // bytes read of the last body
 	entered   chan context.Context
 	leave     chan struct{}
+	sources   chan *source // of the subscriptions, as they begin
+	fake      *fakeSchema
+	expiry    atomic.Pointer[time.Time]
 }
 
 const (
 	partnerToken = "Bearer partner"
 	adminToken   = "Bearer admin"
+	subjectToken = "Bearer subject"
+	bazaarToken  = "Bearer bazaar"
 )
 
 func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
@@ -210,7 +255,18 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{logs: &safeBuffer{}, registry: prometheus.NewRegistry(), entered: make(chan context.Context, 8), leave: make(chan struct{})}
+	d := &door{logs: &safeBuffer{}, registry: prometheus.NewRegistry(), entered: make(chan context.Context, 8), leave: make(chan struct{}), sources: make(chan *source, 5_000)}
+	ticks := func(ctx context.Context, args map[string]any) (any, error) {
+		s := &source{ctx: ctx, values: make(chan string, 64), args: args}
+		d.sources <- s
+		return s, nil
+	}
+	until := func() (t time.Time) {
+		if at := d.expiry.Load(); at != nil {
+			t = *at
+		}
+		return t
+	}
 	slow := func(ctx context.Context, _ map[string]any) (any, error) {
 		d.entered <- ctx
 		select {
@@ -229,28 +285,35 @@ func setup(t testing.TB, change ...func(*GraphQLConfig)) *door {
 			d.mutations.Add(1)
 			return map[string]any{"person": nil}, nil
 		},
-		"Query.echo":    func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
-		"Query.boom":    func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
-		"Query.fail":    func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
-		"Query.refuse":  func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
-		"Query.slow":    slow,
-		"Mutation.slow": slow,
+		"Subscription.ticks": ticks, "Subscription.crash": ticks, "Subscription.persons": ticks, "Subscription.many": ticks,
+		"Subscription.nothing": func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
+		"Query.echo":           func(_ context.Context, args map[string]any) (any, error) { return "ok", nil },
+		"Query.boom":           func(context.Context, map[string]any) (any, error) { panic("a panic with " + canary) },
+		"Query.fail":           func(context.Context, map[string]any) (any, error) { return nil, errors.New("no such table " + canary) },
+		"Query.refuse":         func(context.Context, map[string]any) (any, error) { return nil, kyc.E(kyc.NotFound, "test", nil) },
+		"Query.slow":           slow,
+		"Mutation.slow":        slow,
 		"Query.often": func(context.Context, map[string]any) (any, error) {
 			return nil, &gqlerror.Error{Message: "Too often.", Extensions: map[string]any{"code": codeRateLimited, "retryAfter": 7}}
 		},
 	}}
+	d.fake = es
 	cfg := GraphQLConfig{
 		Schema:  es,
 		Metrics: NewMetrics(d.registry),
 		Logger:  slog.New(slog.NewJSONHandler(d.logs, nil)),
-		Authenticate: func(r *http.Request) (kyc.Caller, error) {
+		Authenticate: func(r *http.Request) (kyc.Caller, time.Time, error) {
 			switch r.Header.Get("Authorization") {
 			case partnerToken:
-				return kyc.Caller{Partner: "acme", Subject: "s", Scopes: kyc.NewScopeSet(kyc.PersonsRead, kyc.PersonsWrite)}, nil
+				return kyc.Caller{Partner: "acme", Subject: "s", Scopes: kyc.NewScopeSet(kyc.PersonsRead, kyc.PersonsWrite)}, until(), nil
+			case subjectToken:
+				return kyc.Caller{Partner: "acme", Subject: "page", Person: "per_01J8ZQ5T3N4V6W7X8Y9Z0A1B2C"}, until(), nil
+			case bazaarToken:
+				return kyc.Caller{Partner: "bazaar", Subject: "s"}, until(), nil
 			case adminToken:
-				return kyc.Caller{Partner: "acme", Subject: "root", Scopes: kyc.NewScopeSet(kyc.Scopes()...)}, nil
+				return kyc.Caller{Partner: "acme", Subject: "root", Scopes: kyc.NewScopeSet(kyc.Scopes()...)}, time.Time{}, nil
 			}
-			return kyc.Caller{}, kyc.E(kyc.Unauthenticated, "test", errors.New("bad token "+canary))
+			return kyc.Caller{}, time.Time{}, kyc.E(kyc.Unauthenticated, "test", errors.New("bad token "+canary))
 		},
 		Authorize: func(c kyc.Caller, _ *ast.QueryDocument, op *ast.OperationDefinition, _ map[string]any) *gqlerror.Error {
 			for _, sel := range op.SelectionSet {

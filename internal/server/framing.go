@@ -159,3 +159,12 @@ func framingOf(r *http.Request) framing {
 	}
 	return framing{}
 }
+
+// stopFollowing is for a connection that is about to speak something else than HTTP.
+func stopFollowing(r *http.Request) {
+	if c, ok := r.Context().Value(framedConnKey{}).(*framedConn); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lost, c.head = true, nil
+	}
+}

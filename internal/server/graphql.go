@@ -3,16 +3,17 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/jonboulle/clockwork"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
@@ -31,8 +32,9 @@ const (
 type GraphQLConfig struct {
 	Schema graphql.ExecutableSchema
 
-	// Authenticate proves who asks, from the headers alone. Every error is the same 401 (P3).
-	Authenticate func(*http.Request) (kyc.Caller, error)
+	// Authenticate proves who asks, from the Authorization header alone, and until when: no stream outlives its
+	// token (J24). The zero time is never. Every error is the same 401 (P3).
+	Authenticate func(*http.Request) (kyc.Caller, time.Time, error)
 
 	// Authorize decides whether the caller may run the operation. It is asked after validation, so every field
 	// has its definition, and before the variables are coerced; vars are as they came. Its error is answered as
@@ -73,17 +75,37 @@ type GraphQLConfig struct {
 	// CaptureMemory bounds the bodies above MaxBody that are held at one time; the next one is answered
 	// OVERLOADED. Zero is 128 MiB.
 	CaptureMemory int64
+
+	// AllowedOrigins are the origins whose pages may use a partner's tokens, as a browser writes them
+	// (https://app.example.com). Pages of OwnOrigin, and of the host a request is for, always may.
+	AllowedOrigins map[kyc.PartnerID][]string
+	OwnOrigin      string
+
+	// Limits bound streams and sockets. A zero field is its default.
+	Limits Limits
+
+	// Clock tells when a token expires. Nil is the wall clock.
+	Clock clockwork.Clock
 }
 
-// GraphQL answers POST and GET over gqlgen's executor. gqlgen's own transports are not used: they echo the body
-// of malformed requests, read without a limit, and take the last of two equal keys.
+// GraphQL answers POST, GET, event streams and WebSockets over gqlgen's executor. gqlgen's own transports are not
+// used: they echo the body of malformed requests, read without a limit, take the last of two equal keys, write to a
+// connection whose handler has returned, and close sockets with codes that no client understands.
+//
+// However an operation comes, it passes the same gates in the same order: see operation.go.
 type GraphQL struct {
 	cfg       GraphQLConfig
 	exec      *executor.Executor
 	documents *documents
+	origins   *origins
 	slots     chan struct{} // one for each execution at one time
 	captured  atomic.Int64  // bytes of the bodies above MaxBody that are held now
 	mutations chan struct{} // one for each of them that is a mutation
+
+	streams, sockets *crowd
+	draining         chan struct{}  // closed when no stream may begin any more
+	drainMu          sync.Mutex     // between that and open
+	open             sync.WaitGroup // the sockets, which net/http does not wait for
 }
 
 // NewGraphQL makes the endpoint. It removes the directive @defer from the schema.
@@ -106,10 +128,17 @@ func NewGraphQL(cfg GraphQLConfig) (*GraphQL, error) {
 	if cfg.CaptureMemory <= 0 {
 		cfg.CaptureMemory = defaultCaptureMemory
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = clockwork.NewRealClock()
+	}
+	cfg.Limits = cfg.Limits.orDefault()
 	g := &GraphQL{
 		cfg: cfg, documents: newDocuments(cfg.Schema.Schema()),
 		slots:     make(chan struct{}, cfg.MaxConcurrent),
 		mutations: make(chan struct{}, max(1, cfg.MaxConcurrent-cfg.MaxConcurrent/5)),
+		origins:   newOrigins(cfg.OwnOrigin, cfg.AllowedOrigins), draining: make(chan struct{}),
+		streams: newCrowd(cfg.Limits.Streams, cfg.Limits.StreamsOfPrincipal, cfg.Limits.StreamsOfPerson),
+		sockets: newCrowd(cfg.Limits.Sockets, cfg.Limits.SocketsOfPrincipal, cfg.Limits.SocketsOfPerson),
 	}
 	if g.cfg.Recover == nil {
 		g.cfg.Recover = g.recovered
@@ -146,9 +175,17 @@ var (
 // question is one request on its way through the handler.
 type question struct {
 	media     mediaType
+	events    bool // an event stream would do too
 	executing bool
 	operation string
 	outcome   string
+}
+
+// asker is who asks, and until when his token proves it.
+type asker struct {
+	kyc.Caller
+
+	expiry time.Time
 }
 
 func (g *GraphQL) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +202,18 @@ func (g *GraphQL) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.crashed(ctx, e, q, v)
 		}
 	}()
-	if refused := g.answer(e, r, q); refused != nil {
+	g.origins.vary(e.Header())
+	var refused *refusal
+	switch {
+	case r.Method == http.MethodOptions && g.origins.preflight(r):
+		q.operation, q.outcome = "", "" // It is no operation.
+		allowPreflight(e, r)
+	case isUpgrade(r):
+		refused = g.upgrade(e, r, q)
+	default:
+		refused = g.answer(e, r, q)
+	}
+	if refused != nil {
 		g.cfg.Metrics.refuse(refused.reason)
 		refused.write(e, q.media)
 	}
@@ -177,73 +225,87 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	if refused := checkAnswer(r, q); refused != nil {
 		return refused
 	}
-	caller, err := g.cfg.Authenticate(r)
-	if err != nil {
-		return refuseUnauthenticated
+	who, refused := g.authenticate(e, r)
+	if refused != nil {
+		return refused
 	}
-	e.partner = caller.Partner
 	if refused := checkQuestion(r); refused != nil {
 		return refused
 	}
 
 	b := &body{graphQL: g}
 	defer b.release()
-	p, refused := g.decode(e, r, caller, b)
+	p, refused := g.decode(e, r, who.Caller, b)
 	if refused != nil {
 		return refused
 	}
 	releaseReadDeadline(e)
 
-	if !take(g.slots) {
+	leave, ok := g.slot()
+	if !ok {
 		return refuseOverloaded
 	}
-	defer func() { <-g.slots }()
-
-	doc, refused := g.documents.prepare(p.query)
+	defer leave()
+	o, refused := g.admit(who.Caller, p)
 	if refused != nil {
 		return refused
 	}
-	mayIntrospect := g.cfg.IntrospectionOpen || caller.Can(kyc.Admin)
-	if doc.introspects && !mayIntrospect {
-		return refuseIntrospection // D16
-	}
-	op := doc.doc.Operations.ForName(p.operationName)
-	if op == nil {
-		if p.operationName == "" {
-			return refuseWhichOperation
-		}
-		return refuseNoOperation
-	}
-	q.operation = string(op.Operation)
-	if b.large() && !doc.captures[op] {
+	q.operation = o.kind()
+	if b.large() && !o.doc.captures[o.op] {
 		return refuseBody
 	}
-	if r.Method == http.MethodGet && op.Operation != ast.Query {
+	if r.Method == http.MethodGet && o.op.Operation == ast.Mutation {
 		return refuseGETMutation // C01
 	}
-	if op.Operation == ast.Subscription {
-		return refuseSubscription
-	}
-	if e := g.cfg.Authorize(caller, doc.doc, op, p.variables); e != nil {
-		return authorizeRefusal(e)
-	}
-	caller.RequestID = e.id
-	if op.Operation == ast.Mutation {
-		if !take(g.mutations) {
-			return refuseOverloaded
+	if o.op.Operation == ast.Subscription {
+		if !q.events {
+			return refuseSubscription
 		}
-		defer func() { <-g.mutations }()
+		q.media = mediaEvents
+		return g.stream(e, r, q, who, o, leave)
 	}
-	return g.execute(kyc.WithCaller(r.Context(), caller), e, q, p, doc, op, mayIntrospect)
+	done, ok := o.room()
+	if !ok {
+		return refuseOverloaded
+	}
+	defer done()
+	return g.execute(r.Context(), e, q, o)
 }
 
+// authenticate proves who asks and that the page he uses may. A browser may read a refusal if its page could be
+// of any partner, or a front end could not tell an expired token from a broken network.
+func (g *GraphQL) authenticate(e *exchange, r *http.Request) (asker, *refusal) {
+	origin, ok := g.origins.foreign(r)
+	if !ok {
+		return asker{}, refuseOrigin
+	}
+	caller, expiry, err := g.cfg.Authenticate(r)
+	if err != nil {
+		if g.origins.any[origin] {
+			allowOrigin(e.Header(), origin)
+		}
+		return asker{}, refuseUnauthenticated
+	}
+	e.partner, caller.RequestID = caller.Partner, e.id
+	if origin != "" {
+		if !g.origins.allows(caller.Partner, origin) {
+			return asker{}, refuseOrigin
+		}
+		allowOrigin(e.Header(), origin)
+	}
+	return asker{caller, expiry}, nil
+}
+
+// slot takes one of the executions at one time. The returned function may be called twice.
+func (g *GraphQL) slot() (leave func(), ok bool) { return take(g.slots) }
+
 // take takes one of the slots if there is one.
-func take(slots chan<- struct{}) bool {
+func take(slots chan struct{}) (leave func(), ok bool) {
 	select {
 	case slots <- struct{}{}:
-		return true
+		return sync.OnceFunc(func() { <-slots }), true
 	default:
-		return false
+		return nil, false
 	}
 }
 
@@ -251,9 +313,10 @@ func take(slots chan<- struct{}) bool {
 // asked for a token (L06).
 func checkAnswer(r *http.Request, q *question) *refusal {
 	if r.Method != http.MethodPost && r.Method != http.MethodGet {
-		return refuseMethod // OPTIONS too: there are no CORS headers for anyone (C04, C06).
+		return refuseMethod // OPTIONS too: an origin that no partner lists gets no CORS header (C04, C06).
 	}
 	var ok bool
+	q.events = acceptsEvents(r.Header["Accept"])
 	if q.media, ok = negotiate(r.Header["Accept"]); !ok {
 		return refuseAccept
 	}
@@ -301,37 +364,15 @@ func (g *GraphQL) decode(e *exchange, r *http.Request, caller kyc.Caller, b *bod
 	return decodeBody(text)
 }
 
-func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *params, doc *document, op *ast.OperationDefinition, mayIntrospect bool) *refusal {
-	if g.cfg.AnswerTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, g.cfg.AnswerTimeout)
-		defer cancel()
-	}
-	if refused := checkVariables(g.documents.schema, op, p.variables); refused != nil {
+// execute answers a query or a mutation.
+func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, o *operation) *refusal {
+	ctx, cancel := g.withDeadline(ctx)
+	defer cancel()
+	next, refused := o.start(ctx, func() { q.executing = true })
+	if refused != nil {
 		return refused
 	}
-	ctx = context.WithValue(graphql.StartOperationTrace(ctx), preparedKey{}, doc.doc)
-	// The headers are not handed on: they hold the token.
-	opCtx, errs := g.exec.CreateOperationContext(ctx, &graphql.RawParams{
-		Query: p.query, OperationName: p.operationName, Variables: p.variables, Extensions: p.extensions,
-	})
-	if errs != nil {
-		return coercionRefusal(errs)
-	}
-	for _, name := range doc.conditions {
-		// gqlgen panics over a condition that is null, which a nullable variable with a default may be.
-		if v, given := opCtx.Variables[name]; given && v == nil {
-			return refuseCondition
-		}
-	}
-	if refused := doc.cost(op, opCtx.Variables); refused != nil {
-		return refused
-	}
-	opCtx.DisableIntrospection = !mayIntrospect
-
-	q.executing = true
-	responses, ctx := g.exec.DispatchOperation(ctx, opCtx)
-	response := responses(ctx)
+	response := next()
 	gone := errors.Is(ctx.Err(), context.Canceled)
 	if response == nil {
 		// gqlgen answers nil when the context has ended before it began. A client that is gone (D24) will not
@@ -343,7 +384,7 @@ func (g *GraphQL) execute(ctx context.Context, e *exchange, q *question, p *para
 		refuseOverloaded.write(e, q.media)
 		return nil
 	}
-	if limited := rateLimited(response.Errors); limited != nil && op.Operation == ast.Query {
+	if limited := rateLimited(response.Errors); limited != nil && o.op.Operation == ast.Query {
 		return limited
 	}
 	// An answer that came into being is written even so: a client that has only closed its half still reads.
@@ -368,35 +409,13 @@ func rateLimited(errs gqlerror.List) *refusal {
 	return nil
 }
 
-// outcomeOf tells an answer that is our fault from one that is the caller's or nobody's.
-func outcomeOf(errs gqlerror.List) string {
-	if len(errs) == 0 {
-		return outcomeOK
-	}
-	for _, e := range errs {
-		if code, _ := e.Extensions["code"].(string); code == "" || code == codeInternal {
-			return outcomeInternal
-		}
-	}
-	return outcomeErrors
-}
-
-// writeResponse writes what the executor made. The data is written as it is: encoding/json would parse it all
-// again to check what gqlgen has just written.
+// writeResponse writes what the executor made.
 func writeResponse(w http.ResponseWriter, media mediaType, r *graphql.Response) {
-	head, data, tail := []byte(`{"data":`), []byte(r.Data), []byte("}")
-	if len(r.Errors) > 0 {
-		head = append(append([]byte(`{"errors":`), encodeErrors(r.Errors)...), `,"data":`...)
+	if media == mediaEvents {
+		writeBody(w, http.StatusOK, media, eventNext, oneLine(encodeResponse(r)), eventEnd, eventComplete)
+		return
 	}
-	if len(data) == 0 {
-		data = []byte("null")
-	}
-	if len(r.Extensions) > 0 {
-		if b, err := json.Marshal(r.Extensions); err == nil {
-			tail = append(append([]byte(`,"extensions":`), b...), '}')
-		}
-	}
-	writeBody(w, http.StatusOK, media, head, data, tail)
+	writeBody(w, http.StatusOK, media, encodeResponse(r))
 }
 
 // crashed answers a panic that no resolver's recover has caught. Before execution it is a failed request; after

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,7 @@ const (
 	reasonForbidden              reason = "forbidden"
 	reasonBadUserInput           reason = "bad_user_input"
 	reasonCostExceeded           reason = "cost_exceeded"
+	reasonOrigin                 reason = "origin"
 	reasonRateLimited            reason = "rate_limited"
 
 	// reasonNone is for what never reaches the counter: refusals outside GraphQL.
@@ -37,7 +39,7 @@ var allReasons = []reason{
 	reasonMethodNotAllowed, reasonUnsupportedMediaType, reasonNotAcceptable, reasonCSRF, reasonUnauthenticated,
 	reasonBodyTooLarge, reasonBadRequest, reasonBatchingDisabled, reasonPersistedQueryNotFound, reasonOverloaded,
 	reasonQueryTooLarge, reasonParseFailed, reasonValidationFailed, reasonIntrospectionDisabled, reasonForbidden,
-	reasonBadUserInput, reasonCostExceeded, reasonRateLimited,
+	reasonBadUserInput, reasonCostExceeded, reasonOrigin, reasonRateLimited,
 }
 
 // The closed values of the labels of graphql_request_duration_seconds.
@@ -56,11 +58,20 @@ const (
 
 var allOutcomes = []string{outcomeOK, outcomeErrors, outcomeInternal, outcomeRefused, outcomeCanceled}
 
-// Metrics counts GraphQL requests. Its labels are closed and made before the first request, so that no caller
+// The transports of a stream.
+const (
+	transportEvents = "sse"
+	transportSocket = "websocket"
+)
+
+// Metrics counts GraphQL requests, and each operation of a socket as one. Its labels are closed and made before the first request, so that no caller
 // can add a series, least of all by an operation name (M02).
 type Metrics struct {
 	duration map[string]map[string]prometheus.Observer // by operation type and outcome
 	refused  map[reason]prometheus.Counter
+	streams  map[string]prometheus.Gauge // by transport
+	sockets  prometheus.Gauge
+	closings map[int]prometheus.Counter // by close code
 }
 
 // NewMetrics registers the metrics of GraphQL requests.
@@ -77,9 +88,30 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "kycgate_graphql_refused_total",
 		Help: "How many GraphQL requests were refused, by reason.",
 	}, []string{"reason"})
-	reg.MustRegister(duration, refused)
+	streams := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "kycgate_graphql_streams_open",
+		Help: "How many subscriptions are open, by transport.",
+	}, []string{"transport"})
+	sockets := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kycgate_graphql_sockets_open",
+		Help: "How many WebSockets are open.",
+	})
+	closings := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kycgate_graphql_sockets_closed_total",
+		Help: "How many WebSockets were closed, by our close code; 0 is for those that the client or the network ended.",
+	}, []string{"code"})
+	reg.MustRegister(duration, refused, streams, sockets, closings)
 
-	m := &Metrics{duration: map[string]map[string]prometheus.Observer{}, refused: map[reason]prometheus.Counter{}}
+	m := &Metrics{
+		duration: map[string]map[string]prometheus.Observer{}, refused: map[reason]prometheus.Counter{},
+		streams: map[string]prometheus.Gauge{}, sockets: sockets, closings: map[int]prometheus.Counter{},
+	}
+	for _, t := range []string{transportEvents, transportSocket} {
+		m.streams[t] = streams.WithLabelValues(t)
+	}
+	for _, c := range allClosings {
+		m.closings[int(c.code)] = closings.WithLabelValues(strconv.Itoa(int(c.code)))
+	}
 	for _, op := range []string{operationUnknown, operationQuery, operationMutation, operationSubscription} {
 		m.duration[op] = map[string]prometheus.Observer{}
 		for _, outcome := range allOutcomes {
@@ -95,11 +127,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// possible says which operations can end how: nothing unknown is executed, and neither are subscriptions
-// by this transport.
+// possible says which operations can end how: nothing unknown is executed.
 func possible(op, outcome string) bool {
 	executed := outcome == outcomeOK || outcome == outcomeErrors
-	return !executed || op == operationQuery || op == operationMutation
+	return !executed || op != operationUnknown
 }
 
 func (m *Metrics) observe(op, outcome string, d time.Duration) {
@@ -113,3 +144,17 @@ func (m *Metrics) refuse(r reason) {
 		c.Inc()
 	}
 }
+
+// stream counts a subscription that has begun; the returned function is for its end.
+func (m *Metrics) stream(transport string) (end func()) {
+	m.streams[transport].Inc()
+	return m.streams[transport].Dec
+}
+
+// socket counts a WebSocket that has begun; the returned function is for its end.
+func (m *Metrics) socket() (end func()) {
+	m.sockets.Inc()
+	return m.sockets.Dec
+}
+
+func (m *Metrics) closed(why closing) { m.closings[int(why.code)].Inc() }

@@ -7,23 +7,44 @@ import (
 	"strings"
 )
 
-// mediaType is one of the two forms of an answer (GraphQL over HTTP, section 6.4).
+// mediaType is one of the forms of an answer (GraphQL over HTTP, section 6.4; graphql-sse, distinct connections).
 type mediaType uint8
 
 const (
 	mediaJSON    mediaType = iota // application/json: a refused document is still a 200
 	mediaGraphQL                  // application/graphql-response+json: the status tells the truth
+	mediaEvents                   // text/event-stream: what a document leads to is an event of a 200
 )
 
 func (m mediaType) contentType() string {
-	if m == mediaGraphQL {
+	switch m {
+	case mediaGraphQL:
 		return "application/graphql-response+json; charset=utf-8"
+	case mediaEvents:
+		return "text/event-stream; charset=utf-8"
+	default:
+		return "application/json; charset=utf-8"
 	}
-	return "application/json; charset=utf-8"
+}
+
+// acceptsEvents reports whether an event stream is an answer too. Only its name says so: a wildcard comes from
+// clients that wait for one answer, and would wait for ever.
+func acceptsEvents(accept []string) bool {
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil || name != "text/event-stream" || !utf8Charset(params["charset"]) {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if params["q"] == "" || err == nil && q > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // negotiate picks the form of the answer from the Accept headers. No header, and any wildcard, mean JSON.
-// ok is false when the caller accepts neither: a browser that asks for HTML (L06), or an event stream.
+// ok is false when the caller accepts none: a browser that asks for HTML (L06).
 func negotiate(accept []string) (m mediaType, ok bool) {
 	if len(accept) == 0 {
 		return mediaJSON, true
@@ -46,6 +67,8 @@ func negotiate(accept []string) (m mediaType, ok bool) {
 		case "application/json", "application/*", "*/*":
 		case "application/graphql-response+json":
 			candidate = mediaGraphQL
+		case "text/event-stream":
+			candidate = mediaEvents
 		default:
 			continue
 		}

@@ -23,8 +23,8 @@ const (
 	codeCSRF                   = "CSRF"
 	codeIntrospectionDisabled  = "INTROSPECTION_DISABLED"
 	codeCostExceeded           = "COST_EXCEEDED"
-	codeRateLimited            = "RATE_LIMITED"
 	codeOverloaded             = "OVERLOADED"
+	codeRateLimited            = "RATE_LIMITED"
 	codeQueryTooLarge          = "QUERY_TOO_LARGE"
 	codePersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND"
 	codeInternal               = "INTERNAL"
@@ -71,15 +71,22 @@ func (f *refusal) write(w http.ResponseWriter, media mediaType) {
 	for key, value := range f.header {
 		w.Header().Set(key, value)
 	}
-	status := f.status
-	if status == 0 {
-		status = http.StatusOK
-		if media == mediaGraphQL {
-			status = f.strict
-		}
+	switch {
+	case f.status != 0 && media == mediaEvents: // It never became a document, so there is no stream to be an event of.
+		writeBody(w, f.status, mediaJSON, f.body)
+	case f.status != 0:
+		writeBody(w, f.status, media, f.body)
+	case media == mediaEvents:
+		writeBody(w, http.StatusOK, media, eventNext, f.body, eventEnd, eventComplete)
+	case media == mediaGraphQL:
+		writeBody(w, f.strict, media, f.body)
+	default:
+		writeBody(w, http.StatusOK, media, f.body)
 	}
-	writeBody(w, status, media, f.body)
 }
+
+// errors is the list alone, for a transport that has its own place for it.
+func (f *refusal) errors() []byte { return f.body[len(errorsKey) : len(f.body)-1] }
 
 func writeBody(w http.ResponseWriter, status int, media mediaType, parts ...[]byte) {
 	n := 0
@@ -101,9 +108,11 @@ func coded(code, message string) *gqlerror.Error {
 	return &gqlerror.Error{Message: message, Extensions: map[string]any{"code": code}}
 }
 
+const errorsKey = `{"errors":`
+
 // errorBody is {"errors": […]} without a data key.
 func errorBody(list gqlerror.List) []byte {
-	return append(append([]byte(`{"errors":`), encodeErrors(list)...), '}')
+	return append(append([]byte(errorsKey), encodeErrors(list)...), '}')
 }
 
 // encodeErrors writes as many errors as fit into maxErrorBytes, and at least one.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 
 	defaultWriteTimeout = 20 * time.Second // the default answer_within, and fifteen
 	defaultDrainTimeout = 15 * time.Second
+	cutTimeout          = 2 * time.Second // for sockets to notice that they are cut off
 )
 
 // Config is what the two listeners need.
@@ -140,11 +142,25 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (s *Server) drain(ctx context.Context, cancelRequests context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
+	ctx = context.WithoutCancel(ctx)
+	inTime, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
 	defer cancel()
-	if s.publicHTTP.Shutdown(ctx) != nil {
+	// Streams never end by themselves, and sockets are no longer net/http's to wait for.
+	streams, _ := s.cfg.GraphQL.(interface{ Drain(ctx context.Context) })
+	var streaming sync.WaitGroup
+	if streams != nil {
+		streaming.Go(func() { streams.Drain(inTime) })
+	}
+	err := s.publicHTTP.Shutdown(inTime)
+	streaming.Wait()
+	if err != nil || inTime.Err() != nil {
 		cancelRequests()
 		_ = s.publicHTTP.Close() // The time is up; the sockets are all that is left to free.
+		if streams != nil {
+			last, cancel := context.WithTimeout(ctx, cutTimeout)
+			streams.Drain(last)
+			cancel()
+		}
 	}
 	_ = s.adminHTTP.Close() // Probes and scrapes need no farewell.
 }
