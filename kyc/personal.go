@@ -268,22 +268,11 @@ func (j JSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// PersonalJSON is a JSON document of personal data: what a document says. Masked it is null, and it does not
-// print.
-type PersonalJSON struct{ value string }
+// PersonalJSON is a JSON document of personal data: what a document says. Masked it is null.
+type PersonalJSON struct{ personal }
 
 // NewPersonalJSON wraps a document as it is.
-func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{string(document)} }
-
-// Reveal gives the document.
-func (j PersonalJSON) Reveal() string { return j.value }
-
-func (PersonalJSON) String() string               { return redacted }
-func (PersonalJSON) GoString() string             { return redacted }
-func (PersonalJSON) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
-func (PersonalJSON) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (PersonalJSON) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-func (PersonalJSON) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func NewPersonalJSON(document []byte) PersonalJSON { return PersonalJSON{hide(string(document))} }
 
 // UnmarshalGQLContext refuses: no input holds one.
 func (*PersonalJSON) UnmarshalGQLContext(context.Context, any) error {
@@ -292,11 +281,11 @@ func (*PersonalJSON) UnmarshalGQLContext(context.Context, any) error {
 
 // MarshalGQLContext writes the document, or null for readers without pii:read.
 func (j PersonalJSON) MarshalGQLContext(ctx context.Context, w io.Writer) error {
-	if j.value == "" || !CallerFrom(ctx).Can(PIIRead) {
-		_, err := io.WriteString(w, "null")
-		return err
+	document := "null"
+	if !j.Empty() && discloses(ctx) {
+		document = j.Reveal()
 	}
-	_, err := io.WriteString(w, j.value)
+	_, err := io.WriteString(w, document)
 	return err
 }
 

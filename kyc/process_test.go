@@ -213,7 +213,7 @@ func TestCapturesAreHeldInBounds(t *testing.T) {
 			t.Errorf("%s after %v: held %t", tt.id, tt.after, held)
 		}
 	}
-	large := Capture{Image: &Image{data: make([]byte, 1<<20)}}
+	large := Capture{Image: &Image{data: new(make([]byte, 1<<20))}}
 	for i := range 300 {
 		c.hold(ProcessID(fmt.Sprintf("prc_%d", i)), large, processTime)
 	}

@@ -34,7 +34,9 @@ const (
 	inPerson       = "`persons.sealed_profile`"
 	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
 	inFace         = "`faces.sealed_face`"
+	inProcess      = "`processes.sealed_content`"
 	qitech         = "QI Tech"
+	unico          = "Unico"
 )
 
 var (
@@ -71,9 +73,16 @@ var places = map[string]place{
 	"RegisterFaceInput.documentNumber": {inFace, keyPerson, qitech, expiryPerson},
 	"RegisterFaceInput.image":          capture(qitech),
 
+	"SubjectInput":               {inProcess, keyPerson, unico, expiryPerson},
+	"SelfieInput":                capture(unico),
+	"CaptureDocumentInput.files": capture(unico),
+	"ProcessResult":              {inProcess, keyPerson, "", expiryPerson},
+	"CapturedDocument":           {inProcess, keyPerson, "", expiryPerson},
+
 	"PersonExport": unkept, // made of the rest, and forgotten
 
 	"Query.faceRegistrationByDocument(documentNumber)": {"", keyNone, qitech, expiryNever}, // asked there when we do not know
+	"Query.reusableDocuments(documentNumber)":          {"", keyNone, unico, expiryNever},  // asked there each time
 	"Query.personByDocument(documentNumber)":           asked,
 	"Query.personByExternalId(externalId)":             asked,
 }
@@ -89,6 +98,8 @@ var hidden = []struct {
 	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
 	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
 	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
+	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},
+	{"`early_callbacks`", "a provider's id of a process that was not ours yet", keyNone, "1 hour"},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
 	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
 	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},
