@@ -123,6 +123,8 @@ type Reader interface {
 	// accepted registration of a person is never old.
 	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	// OldFaces names some registered faces that stand alone and were last changed before a time.
+	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// EventsSince gives up to limit versions of a subject after one, in their order, and the number of its newest; 0 is a subject
 	// that does not exist. Whoever is told of a newer one finds all up to it. The events MUST commit with what they tell of
