@@ -57,7 +57,7 @@ type AuditRecord struct {
 }
 
 var (
-	coordinate = regexp.MustCompile(`^[A-Z][A-Za-z]{0,63}\.[a-z][A-Za-z]{0,63}$`)
+	coordinate = regexp.MustCompile(`^[A-Z][A-Za-z]{0,63}\.[a-z][A-Za-z]{0,62}[0-9]?$`) // one digit: address2
 	globalID   = regexp.MustCompile(`^[a-z]{3}_[0-9A-HJKMNP-TV-Z]{26}$`)
 )
 
