@@ -246,6 +246,9 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 			if _, err := tx.FinishJob(ctx, job.ID, job.Attempt); err != nil {
 				return err
 			}
+			if err := audit(ctx, tx, now, current.event(AuditDelete)); err != nil {
+				return err
+			}
 			return tx.DeleteProcess(ctx, current.PartnerID, current.ID)
 		}
 		early, err := settleProcess(ctx, tx, current, st, now)

@@ -33,11 +33,45 @@ const (
 
 	fieldFaceKey      = "FaceRegistration.registrationKey"
 	fieldFaceDocument = "FaceRegistration.documentNumber"
+
+	fieldProcessResult = "Process.result"
 )
+
+// subjectFields are what a process keeps of its input.
+var subjectFields = []struct {
+	name string
+	set  func(ProcessSubject) bool
+}{
+	{"SubjectInput.documentNumber", func(s ProcessSubject) bool { return !s.DocumentNumber.Empty() }},
+	{"SubjectInput.name", func(s ProcessSubject) bool { return !s.Name.Empty() }},
+	{"SubjectInput.email", func(s ProcessSubject) bool { return !s.Email.Empty() }},
+	{"SubjectInput.phone", func(s ProcessSubject) bool { return !s.Phone.Empty() }},
+}
+
+// event is what the audit log is told of a process.
+func (p *Process) event(action AuditAction) AuditEvent {
+	e := AuditEvent{Partner: p.PartnerID, Object: string(p.ID), Action: action}
+	if p.PersonID != nil {
+		e.Person = *p.PersonID
+	}
+	if action == AuditUpdate {
+		e.Fields = []string{fieldProcessResult}
+		return e
+	}
+	for _, f := range subjectFields {
+		if f.set(p.Request) {
+			e.Fields = append(e.Fields, f.name)
+		}
+	}
+	return e
+}
 
 // AuditFields lists every name that a change may have in the audit log. Those of reads come from the schema itself.
 func AuditFields() []string {
-	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument}
+	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument, fieldProcessResult}
+	for _, f := range subjectFields {
+		names = append(names, f.name)
+	}
 	for _, f := range profileFields {
 		names = append(names, f.name)
 	}

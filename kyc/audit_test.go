@@ -100,7 +100,7 @@ func TestAuditFields(t *testing.T) {
 // An id of an analysis or a registration is an object of the log; whoever adds a prefix finds out here.
 func TestAuditKnowsOurIDs(t *testing.T) {
 	t.Parallel()
-	for _, id := range []string{string(NewPersonID()), string(NewRegistrationID()), string(NewAnalysisID()), string(NewJobID())} {
+	for _, id := range []string{string(NewPersonID()), string(NewRegistrationID()), string(NewAnalysisID()), string(NewProcessID()), string(NewJobID())} {
 		if !globalID.MatchString(id) {
 			t.Errorf("%s is none", id)
 		}

@@ -7,7 +7,7 @@
 //	poller   ──┘                          └──> Provider  (package providers: the guard around an upstream)
 //
 // One verb, one file: register_person.go, advance_analysis.go, register_face.go, receive_callback.go,
-// persons.go and faces.go (reads).
+// persons.go, faces.go and processes.go (reads).
 //
 // # Person and analysis
 //
@@ -36,6 +36,27 @@
 // A FaceRegistration is one face at QI Tech, of a person or standing alone until its document gets one. It is
 // SENT while the call is under way, AMBIGUOUS when no answer came, REGISTERED when it is known to be there, and
 // leaves no row when it is not; see RegisterFace. Pictures ([Image]) are read within bounds and kept nowhere.
+//
+// # Process
+//
+// A Process is one biometric or document check (check_liveness.go, verify_identity.go, validate_face.go,
+// capture_document.go, all through start_process.go). It is written with the call that is about to leave and the job that
+// owns both, and goes on by itself (advance_process.go). A creation, a poll, a webhook's fetch and refreshProcess all
+// change it through settle_process.go. The status, changed in Process.Apply only; the number is Unico's:
+//
+//	         ┌──────────────┐  the score takes longer  ┌─────────────┐
+//	begun ─> │ PROCESSING 1 │ ───────────────────────> │ DIVERGENT 2 │
+//	         └──────┬───────┘                          └──────┬──────┘
+//	                └──────────────────┬──────────────────────┘
+//	         ┌─────────────┬───────────┴─┬────────────┐
+//	         │ COMPLETED 3 │ CANCELED 4  │  FAILED 5  │   nothing leaves these
+//	         └─────────────┴─────────────┴────────────┘
+//
+// A result stands with COMPLETED only, a failure with the other two. An unknown word leaves it where it is.
+//
+// A creation has no look-up and is never repeated blindly: PLANNED is sent again while its capture lives in memory,
+// SENT and AMBIGUOUS never are and end FAILED, ACCEPTED is polled. An explicit processing error of a picture is tried
+// again three times. A capture is held in memory for as long as it is valid and nowhere else (captures.go).
 //
 // # How an analysis goes on by itself
 //

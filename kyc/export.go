@@ -49,6 +49,10 @@ var exportSections = []exportSection{
 		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
 		return customers[p.ID], err
 	}},
+	{"processes", "Biometric and document checks", []string{"processes"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		found, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
+		return found[p.ID], err
+	}},
 	{"calls", "Where data was sent", []string{"provider_calls"}, exportCalls},
 	{"callbacks", "What providers reported", []string{"callbacks"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		stored, err := r.Callbacks(ctx, p.PartnerID, string(p.ID))
@@ -71,6 +75,8 @@ var exportSections = []exportSection{
 
 // exportedFaces is more than anybody has.
 const exportedFaces = 1_000_000
+
+const exportedProcesses = 1_000_000
 
 // ExportTables lists the tables an export covers.
 func ExportTables() (tables []string) {
@@ -103,6 +109,13 @@ func exportCalls(ctx context.Context, r Reader, p *Person) (any, error) {
 	}
 	for _, c := range customers[p.ID] {
 		references = append(references, string(c.ID))
+	}
+	processes, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range processes[p.ID] {
+		references = append(references, string(one.ID))
 	}
 	return callsOf(ctx, r, p.PartnerID, references)
 }

@@ -1,8 +1,6 @@
 package kyc
 
 import (
-	"fmt"
-	"io"
 	"slices"
 	"time"
 )
@@ -48,12 +46,20 @@ type ProcessSubject struct {
 	Captured bool
 }
 
-// Owner is whose key the personal data of a process is encrypted with: its person's, or its own.
-func (p *Process) Owner() string {
+// KeyOwner is whose key the personal data of a process is encrypted with: its person's, or its own.
+func (p *Process) KeyOwner() string {
 	if p.PersonID != nil {
 		return string(*p.PersonID)
 	}
 	return string(p.ID)
+}
+
+// Owner is the person it is about, and the process itself.
+func (p *Process) Owner() (PersonID, string) {
+	if p.PersonID != nil {
+		return *p.PersonID, string(p.ID)
+	}
+	return "", string(p.ID)
 }
 
 // ProcessKind is what a process is for; each has its own mutation.
@@ -142,12 +148,6 @@ type ProcessResult struct {
 	PersonDocument       *DocumentNumber
 	PersonImageURL       *PersonalText
 }
-
-// Format hides the whole: fmt looks behind a pointer with a verb that does not fit and asks nobody there.
-func (ProcessResult) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
-
-// Format is the same for the document.
-func (CapturedDocument) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // Liveness says whether a living person was before the camera.
 type Liveness string

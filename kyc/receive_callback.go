@@ -97,5 +97,5 @@ func (s *Service) callbackTarget(ctx context.Context, tx Tx, provider, reference
 	if err != nil || p == nil {
 		return nil, err
 	}
-	return &callbackTarget{partner: p.PartnerID, owner: p.Owner(), subject: string(p.ID)}, nil
+	return &callbackTarget{partner: p.PartnerID, owner: p.KeyOwner(), subject: string(p.ID)}, nil
 }

@@ -36,6 +36,11 @@ func settleProcess(ctx context.Context, tx Tx, p *Process, st processStep, now t
 	if !changed {
 		return early, nil
 	}
+	if p.Result != nil {
+		if err := audit(ctx, tx, now, p.event(AuditUpdate)); err != nil {
+			return false, err
+		}
+	}
 	return early, tx.UpdateProcess(ctx, p)
 }
 

@@ -294,6 +294,9 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 	if err := tx.InsertProcess(ctx, d.process); err != nil {
 		return err
 	}
+	if err := audit(ctx, tx, d.now, d.process.event(AuditCreate)); err != nil {
+		return err
+	}
 	// Recorded as SENT here already: this transaction is durable before the first byte leaves. If the guard keeps it
 	// from leaving, that is recorded next.
 	if err := tx.InsertCall(ctx, &Call{PartnerID: d.partner.ID, Provider: d.provider.Name, Operation: opCreateProcess, Reference: string(d.process.ID), Number: 1, StartedAt: d.now}); err != nil {

@@ -48,6 +48,9 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 		if providers, err = t.facesAt(q, partner, id, providers); err != nil {
 			return err
 		}
+		if providers, err = t.processesAt(q, partner, id, providers); err != nil {
+			return err
+		}
 		for _, s := range subjects {
 			if _, err := q.exec(`DELETE FROM jobs WHERE subject = ? AND partner_id = ?`, s, partner); err != nil {
 				return err
@@ -96,22 +99,39 @@ func (t *tx) sentTo(q *session, partner kyc.PartnerID, references []string) ([]*
 
 // facesAt adds the faces of a person under the keys their provider knows them by, in the place of ours.
 func (t *tx) facesAt(q *session, partner kyc.PartnerID, person kyc.PersonID, providers []*kyc.ProviderErasure) ([]*kyc.ProviderErasure, error) {
-	var faces []struct {
-		ID       string `db:"id"`
-		Provider string `db:"provider"`
-		Key      string `db:"registration_key"`
-	}
-	if err := q.all(untimed, &faces, `SELECT id, provider, registration_key FROM faces
+	var faces []providersOwn
+	if err := q.all(untimed, &faces, `SELECT id, provider, registration_key AS own FROM faces
 		WHERE partner_id = ? AND person_id = ? AND registration_key IS NOT NULL ORDER BY id`, partner, person); err != nil {
 		return nil, err
 	}
-	for _, f := range faces {
-		for _, p := range providers {
-			p.References = slices.DeleteFunc(p.References, func(r string) bool { return r == f.ID })
-		}
-		providers = addReference(providers, f.Provider, f.Key)
+	return underOwn(providers, faces), nil
+}
+
+// processesAt does the same for processes.
+func (t *tx) processesAt(q *session, partner kyc.PartnerID, person kyc.PersonID, providers []*kyc.ProviderErasure) ([]*kyc.ProviderErasure, error) {
+	var processes []providersOwn
+	if err := q.all(untimed, &processes, `SELECT id, provider, provider_process_id AS own FROM processes
+		WHERE partner_id = ? AND person_id = ? AND provider_process_id IS NOT NULL ORDER BY id`, partner, person); err != nil {
+		return nil, err
 	}
-	return providers, nil
+	return underOwn(providers, processes), nil
+}
+
+// providersOwn is an object of ours and what its provider calls it.
+type providersOwn struct {
+	ID       string `db:"id"`
+	Provider string `db:"provider"`
+	Own      string `db:"own"`
+}
+
+func underOwn(providers []*kyc.ProviderErasure, objects []providersOwn) []*kyc.ProviderErasure {
+	for _, o := range objects {
+		for _, p := range providers {
+			p.References = slices.DeleteFunc(p.References, func(r string) bool { return r == o.ID })
+		}
+		providers = addReference(providers, o.Provider, o.Own)
+	}
+	return providers
 }
 
 func addReference(providers []*kyc.ProviderErasure, name, reference string) []*kyc.ProviderErasure {

@@ -143,7 +143,7 @@ func (t *tx) processRow(q *session, p *kyc.Process) (processRow, error) {
 	if p.Failure != nil {
 		r.FailureCode = (*string)(&p.Failure.Code)
 	}
-	k, err := t.keyFor(q, p.PartnerID, p.Owner())
+	k, err := t.keyFor(q, p.PartnerID, p.KeyOwner())
 	if err != nil {
 		return r, err
 	}
@@ -164,7 +164,7 @@ func (r *processRow) process(c *crypt, q *session) (*kyc.Process, error) {
 	if r.FailureCode != nil {
 		p.Failure = kyc.NewFailure(kyc.FailureCode(*r.FailureCode))
 	}
-	k, err := c.open(q, p.PartnerID, p.Owner(), r.wrappedKey)
+	k, err := c.open(q, p.PartnerID, p.KeyOwner(), r.wrappedKey)
 	if err != nil {
 		return nil, err
 	}

@@ -38,8 +38,9 @@ func hidingTypes(t *testing.T) map[string]any {
 	return map[string]any{
 		"kyc.Name": kyc.NewName(redactionCanary), "kyc.DocumentNumber": kyc.NewDocumentNumber(redactionCanary), "kyc.EmailAddress": kyc.NewEmailAddress(redactionCanary),
 		"kyc.PhoneNumber": kyc.NewPhoneNumber(redactionCanary), "kyc.Date": kyc.NewDate(redactionCanary), "kyc.PersonalText": kyc.NewPersonalText(redactionCanary), "kyc.Cents": kyc.NewCents(canaryCents),
-		"kyc.JSON":   kyc.JSON(`{"name":"` + redactionCanary + `"}`),
-		"kyc.Base64": kyc.NewBase64(redactionCanary), "kyc.Image": canaryImage(t),
+		"kyc.PersonalJSON": kyc.NewPersonalJSON([]byte(`"` + redactionCanary + `"`)),
+		"kyc.JSON":         kyc.JSON(`{"name":"` + redactionCanary + `"}`),
+		"kyc.Base64":       kyc.NewBase64(redactionCanary), "kyc.Image": canaryImage(t),
 		"config.Secret": config.NewSecret(redactionCanary),
 		"vault.Keyset":  keyset, "vault.Wrapper": vault.Passphrase(redactionCanary),
 	}

@@ -35,8 +35,10 @@ const (
 	inRegistration = "`registrations.sealed_profile`, `registrations.sealed_payload`"
 	inCustomer     = "`customers.sealed_personal`"
 	inFace         = "`faces.sealed_face`"
+	inProcess      = "`processes.sealed_content`"
 	qitech         = "QI Tech"
 	leap           = "Leap"
+	unico          = "Unico"
 )
 
 var (
@@ -69,15 +71,23 @@ var places = map[string]place{
 	"PhoneInput":                            ofInput,
 	"AddressInput":                          ofInput,
 
+	"CustomerUser":                     {inCustomer, keyPerson, "FinHub", expiryPerson},
 	"RegisterProspectInput":            {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
 	"UpdateProspectInput":              {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
 	"FaceRegistration.documentNumber":  {inFace, keyPerson, qitech, expiryPerson},
 	"RegisterFaceInput.documentNumber": {inFace, keyPerson, qitech, expiryPerson},
 	"RegisterFaceInput.image":          capture(qitech),
 
+	"SubjectInput":               {inProcess, keyPerson, unico, expiryPerson},
+	"SelfieInput":                capture(unico),
+	"CaptureDocumentInput.files": capture(unico),
+	"ProcessResult":              {inProcess, keyPerson, "", expiryPerson},
+	"CapturedDocument":           {inProcess, keyPerson, "", expiryPerson},
+
 	"PersonExport": unkept, // made of the rest, and forgotten
 
 	"Query.faceRegistrationByDocument(documentNumber)": {"", keyNone, qitech, expiryNever}, // asked there when we do not know
+	"Query.reusableDocuments(documentNumber)":          {"", keyNone, unico, expiryNever},  // asked there each time
 	"Query.personByDocument(documentNumber)":           asked,
 	"Query.personByExternalId(externalId)":             asked,
 }
@@ -95,6 +105,8 @@ var hidden = []struct {
 	{"`customers.phone_index`", "phone number of a customer, to find them by it", keyIndex, expiryPerson},
 	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
 	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
+	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},
+	{"`early_callbacks`", "a provider's id of a process that was not ours yet", keyNone, "1 hour"},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
 	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
 	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},

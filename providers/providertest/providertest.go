@@ -312,7 +312,7 @@ func (s suite) deadline(t *testing.T) {
 		<-r.Context().Done()
 	}
 	for name, handler := range map[string]http.HandlerFunc{"no answer": silent, "half an answer": stalled} {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		start := time.Now()
 		_, err := s.call(t, ctx, handler)
 		cancel()
