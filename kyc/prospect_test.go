@@ -168,6 +168,11 @@ func TestProspectAuditFields(t *testing.T) {
 	if got := c.profileEvent(AuditCreate, &ProspectProfile{}, &full).Fields; len(got) != len(prospectFields)+1 {
 		t.Errorf("named %v", got)
 	}
+	for _, name := range AuditFields() {
+		if !isCoordinate(name) {
+			t.Errorf("%s is no name the log takes", name)
+		}
+	}
 	corrected := full
 	corrected.City = "Mérida"
 	if got := c.profileEvent(AuditUpdate, &full, &corrected).Fields; len(got) != 2 || got[1] != "RegisterProspectInput.city" {

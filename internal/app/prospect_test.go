@@ -76,7 +76,8 @@ func TestProspectCompletes(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{})
 	token := g.Token(apptest.Acme)
-	a := g.Query(token, registerLeap, prospect(1, map[string]any{"middleName": "María", "secondLastName": "Gómez", "email": "ana@example.com"}))
+	a := g.Query(token, registerLeap, prospect(1, map[string]any{"middleName": "María", "secondLastName": "Gómez", "email": "ana@example.com", "address2": "Depto. 3", "zipCode": "77500", "gender": "FEMALE",
+		"language": "es", "birthState": "MX-CMX", "placeDetail": map[string]any{"place_id": "x"}, "latitude": 21.1, "longitude": -86.7, "userLatitude": 21, "userLongitude": -86}))
 	id := a.Str("registerProspect.customer.id")
 	if id == "" || a.Str("registerProspect.customer.provider") != "leap" || a.Str("registerProspect.customer.person.name") != "Ana María Hernández Gómez" {
 		t.Fatalf("%s", a.Body)
