@@ -4395,9 +4395,9 @@ type UserError {
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
   path: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY], subject: true) @nonpii
+  provider: String @scope(any: [ANY]) @nonpii
   "Its code for that, if it is one we know. Of an IMAGE_REJECTED without a provider it is our own decoder's: ` + "`" + `truncated` + "`" + `, ` + "`" + `too_many_bytes` + "`" + `."
-  providerCode: String @scope(any: [ANY], subject: true) @nonpii
+  providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY], subject: true)
 }

@@ -39,11 +39,11 @@ type OnboardingStep struct {
 	Provider *string
 	// Reason is one of our own codes; nil where the status says it all.
 	Reason *StepReason
-	// SubjectID names the fact that decides: the person, a face, a process, a customer. PersonID is whose.
+	// SubjectID names the fact that decides: the person, a face, a process, a customer.
 	SubjectID string
-	PersonID  PersonID
 	UpdatedAt *time.Time // when the step came to be as it is; nil when nothing is known of it
 
+	person PersonID
 	action NextActionKind // what leads on, "" for the step's own
 }
 
@@ -212,7 +212,7 @@ func (p progress) onboarding(person PersonID, require []StepKind) Onboarding {
 	}
 	o := Onboarding{PersonID: person}
 	for _, kind := range StepKinds() {
-		step := OnboardingStep{PersonID: person, Kind: kind, Status: StepMissing, Required: slices.Contains(require, kind)}
+		step := OnboardingStep{person: person, Kind: kind, Status: StepMissing, Required: slices.Contains(require, kind)}
 		if a := p[kind].shown(); a != nil {
 			step.Status, step.SubjectID, step.UpdatedAt, step.action = a.Status, a.Subject, &a.At, a.Action
 			step.Provider, step.Reason = nonEmpty(a.Provider), nonEmpty(a.Reason)

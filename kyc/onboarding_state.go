@@ -251,12 +251,21 @@ func (k keptState) same(other keptState) bool {
 	})
 }
 
+// onboarding is what is kept, with the message in the language of the context.
+func (k *KeptOnboarding) onboarding(ctx context.Context) (*Onboarding, error) {
+	var content onboardingContent
+	if err := json.Unmarshal(k.Content, &content); err != nil {
+		return nil, E(Internal, "kyc.onboarding", err)
+	}
+	return content.onboarding(ctx, k.PersonID, k.Version), nil
+}
+
 // onboarding is what was kept, with the message in the language of the context.
 func (k keptState) onboarding(ctx context.Context, person PersonID, version int) *Onboarding {
 	o := &Onboarding{PersonID: person, State: k.State, Steps: make([]OnboardingStep, len(k.Steps)), UpdatedAt: k.At.UTC(), Version: version}
 	for i, s := range k.Steps {
 		o.Steps[i] = OnboardingStep{
-			PersonID: person, Kind: s.Kind, Status: s.Status, Required: s.Required, Provider: nonEmpty(s.Provider), Reason: nonEmpty(s.Reason), SubjectID: s.Subject,
+			person: person, Kind: s.Kind, Status: s.Status, Required: s.Required, Provider: nonEmpty(s.Provider), Reason: nonEmpty(s.Reason), SubjectID: s.Subject,
 		}
 		if s.At != nil {
 			o.Steps[i].UpdatedAt = new(s.At.UTC())

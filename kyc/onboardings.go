@@ -39,11 +39,9 @@ func (s *Service) Onboardings(ctx context.Context, persons []PersonID) (map[Pers
 	}
 	out := make(map[PersonID]*Onboarding, len(kept))
 	for id, k := range kept {
-		var content onboardingContent
-		if err := json.Unmarshal(k.Content, &content); err != nil {
-			return nil, E(Internal, "kyc.onboardings", err)
+		if out[id], err = k.onboarding(ctx); err != nil {
+			return nil, err
 		}
-		out[id] = content.onboarding(ctx, id, k.Version)
 	}
 	return out, nil
 }
@@ -61,6 +59,9 @@ type StepSubject struct {
 	Person PersonID
 	ID     string
 }
+
+// Decider names what decides the step.
+func (s *OnboardingStep) Decider() StepSubject { return StepSubject{s.person, s.SubjectID} }
 
 // StepSubjects gives what decides many steps at once, as far as the caller may see it: all others are absent.
 func (s *Service) StepSubjects(ctx context.Context, subjects []StepSubject) (map[StepSubject]Node, error) {

@@ -44,7 +44,7 @@ func newLoaders(s *kyc.Service) *loaders {
 		found, err := s.Onboardings(ctx, ids)
 		for _, o := range found {
 			for i := range o.Steps {
-				l.subjects.announce(subjectOf(&o.Steps[i]))
+				l.subjects.announce(o.Steps[i].Decider())
 			}
 		}
 		return found, err
@@ -159,13 +159,9 @@ func known(ctx context.Context, p *kyc.Person, err error) (*kyc.Person, error) {
 	return p, err
 }
 
-func subjectOf(s *kyc.OnboardingStep) kyc.StepSubject {
-	return kyc.StepSubject{Person: s.PersonID, ID: s.SubjectID}
-}
-
 // subject gives what decides a step. What is below it is announced, as by every resolver that returns one.
 func (l *loaders) subject(ctx context.Context, step *kyc.OnboardingStep) (kyc.Node, error) {
-	n, err := l.subjects.load(ctx, subjectOf(step))
+	n, err := l.subjects.load(ctx, step.Decider())
 	switch n := n.(type) {
 	case *kyc.Person:
 		know(ctx, n)

@@ -173,8 +173,10 @@ func TestAuthorize(t *testing.T) {
 		{"processes are no persons", `{ processes { nodes { person { id } } } }`, caller(kyc.ProcessesRead), false},
 		{"persons are no processes", `{ persons { nodes { processes { nodes { id } } } } }`, caller(kyc.PersonsRead), false},
 		{"reader starts nothing", `mutation { refreshProcess(id: "x") { process { id } } }`, caller(kyc.ProcessesRead), false},
-		{"subject starts their process", `mutation { checkLiveness(input: {subject: {}, selfie: {sdkToken: "x"}}) { process { id status result { liveness } } userErrors { code } } }`, subject, true},
-		{"subject reads their process", `{ process(id: "x") { status failure { code } } }`, subject, true},
+		{"subject starts their process", `mutation { checkLiveness(input: {subject: {}, selfie: {sdkToken: "x"}}) { process { id status failure { code } } userErrors { code } } }`, subject, true},
+		{"subject sees no result", `mutation { checkLiveness(input: {subject: {}, selfie: {sdkToken: "x"}}) { process { result { liveness } } } }`, subject, false},
+		{"subject follows their process", `subscription { processUpdated(id: "x") { status failure { code } } }`, subject, true},
+		{"subject reads no process", `{ process(id: "x") { status } }`, subject, false},
 		{"subject lists no processes", `{ processes { nodes { id } } }`, subject, false},
 		{"node by interface", `{ node(id: "x") { id ... on Person { name } } }`, caller(kyc.PersonsRead), true},
 	} {
