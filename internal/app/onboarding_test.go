@@ -73,7 +73,10 @@ func subscribe(t *testing.T, g *apptest.Gateway, token, query string, variables 
 func (s *stream) next() (a apptest.Answer, ok bool) {
 	s.t.Helper()
 	for s.lines.Scan() {
-		if data, found := strings.CutPrefix(s.lines.Text(), "data: "); found {
+		if data, found := strings.CutPrefix(s.lines.Text(), "data:"); found {
+			if data = strings.TrimSpace(data); data == "" {
+				return a, false // event: complete
+			}
 			a.Body = []byte(data)
 			if err := json.Unmarshal(a.Body, &a); err != nil {
 				s.t.Fatalf("%s: %v", data, err)
