@@ -223,6 +223,8 @@ func TestEnumsAgreeWithTheDomain(t *testing.T) {
 		"ErasureReason":         words(kyc.ErasureReasons()),
 		"AuditAction":           words(kyc.AuditActions()),
 		"BreakerState":          {string(kyc.BreakerClosed), string(kyc.BreakerHalfOpen), string(kyc.BreakerOpen)},
+		"NextActionKind": words([]kyc.NextActionKind{kyc.ActionRegisterPerson, kyc.ActionCaptureFace, kyc.ActionNewCapture, kyc.ActionCaptureDocument, kyc.ActionCorrectData,
+			kyc.ActionAcceptTerms, kyc.ActionWait, kyc.ActionRetry, kyc.ActionContactSupport, kyc.ActionActivateAccount}),
 		"OnboardingState": words([]kyc.OnboardingState{kyc.OnboardingNotStarted, kyc.OnboardingInProgress, kyc.OnboardingActionRequired, kyc.OnboardingInReview,
 			kyc.OnboardingApproved, kyc.OnboardingRejected}),
 		"StepStatus":           words(kyc.StepStatuses()),
