@@ -189,7 +189,12 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 		return config.Config{}, err
 	}
 	cfg.Partners = []config.Partner{
-		{ID: qitechPartner, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme_1"},
+		{
+			ID: qitechPartner, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme_1",
+			Require: []string{"PERSON", "FACE", "LIVENESS", "IDENTITY"},
+			// Where examples/onboarding is served while it is developed, and once it is built.
+			AllowedOrigins: []string{"http://127.0.0.1:5173", "http://127.0.0.1:4173"},
+		},
 		{ID: opencoPartner, SourceKYC: config.SourceOpenCo, FinHubTenant: "fh_api_bazaar_1"},
 	}
 	return cfg, cfg.Validate()
