@@ -1804,6 +1804,16 @@ func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋky
 	return graphql.WrapContextMarshaler(ctx, v)
 }
 
+func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPassword(ctx context.Context, v any) (kyc.Password, error) {
+	var res kyc.Password
+	err := res.UnmarshalGQLContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPassword(ctx context.Context, sel ast.SelectionSet, v kyc.Password) graphql.Marshaler {
+	return graphql.WrapContextMarshaler(ctx, v)
+}
+
 func (ec *executionContext) unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx context.Context, v any) (kyc.PersonalText, error) {
 	var res kyc.PersonalText
 	err := res.UnmarshalGQLContext(ctx, v)

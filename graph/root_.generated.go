@@ -98,6 +98,12 @@ type ComplexityRoot struct {
 		Parameters    func(childComplexity int) int
 	}
 
+	CategoryHierarchy struct {
+		Categories func(childComplexity int) int
+		TenantID   func(childComplexity int) int
+		TenantName func(childComplexity int) int
+	}
+
 	CipState struct {
 		Detail         func(childComplexity int) int
 		ProviderStatus func(childComplexity int) int
@@ -129,6 +135,11 @@ type ComplexityRoot struct {
 		ID        func(childComplexity int) int
 		Name      func(childComplexity int) int
 		RiskLevel func(childComplexity int) int
+	}
+
+	CustomerPayload struct {
+		Customer   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	CustomerUser struct {
@@ -220,18 +231,22 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		CaptureDocument  func(childComplexity int, input kyc.CaptureDocumentInput) int
-		CheckLiveness    func(childComplexity int, input kyc.CheckLivenessInput) int
-		ErasePerson      func(childComplexity int, input kyc.ErasePersonInput) int
-		ExportPerson     func(childComplexity int, personID string) int
-		RefreshProcess   func(childComplexity int, id string) int
-		RegisterFace     func(childComplexity int, input kyc.RegisterFaceInput) int
-		RegisterPerson   func(childComplexity int, input kyc.RegisterPersonInput) int
-		RegisterProspect func(childComplexity int, input kyc.RegisterProspectInput) int
-		RetryJob         func(childComplexity int, input kyc.RetryJobInput) int
-		UpdateProspect   func(childComplexity int, input kyc.UpdateProspectInput) int
-		ValidateFace     func(childComplexity int, input kyc.ValidateFaceInput) int
-		VerifyIdentity   func(childComplexity int, input kyc.VerifyIdentityInput) int
+		AcceptConsent             func(childComplexity int, input kyc.AcceptConsentInput) int
+		ActivateCustomer          func(childComplexity int, input kyc.ActivateCustomerInput) int
+		CaptureDocument           func(childComplexity int, input kyc.CaptureDocumentInput) int
+		CheckLiveness             func(childComplexity int, input kyc.CheckLivenessInput) int
+		ErasePerson               func(childComplexity int, input kyc.ErasePersonInput) int
+		ExportPerson              func(childComplexity int, personID string) int
+		RefreshProcess            func(childComplexity int, id string) int
+		RegisterCustomer          func(childComplexity int, input kyc.RegisterCustomerInput) int
+		RegisterFace              func(childComplexity int, input kyc.RegisterFaceInput) int
+		RegisterPerson            func(childComplexity int, input kyc.RegisterPersonInput) int
+		RegisterProspect          func(childComplexity int, input kyc.RegisterProspectInput) int
+		RetryJob                  func(childComplexity int, input kyc.RetryJobInput) int
+		StartCustomerVerification func(childComplexity int, input kyc.StartCustomerVerificationInput) int
+		UpdateProspect            func(childComplexity int, input kyc.UpdateProspectInput) int
+		ValidateFace              func(childComplexity int, input kyc.ValidateFaceInput) int
+		VerifyIdentity            func(childComplexity int, input kyc.VerifyIdentityInput) int
 	}
 
 	NextAction struct {
@@ -385,6 +400,7 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
+		CategoryHierarchy          func(childComplexity int) int
 		Customer                   func(childComplexity int, id string) int
 		DeadJobs                   func(childComplexity int, first *int, after *string) int
 		FaceRegistration           func(childComplexity int, registrationKey string) int
@@ -399,6 +415,11 @@ type ComplexityRoot struct {
 		Providers                  func(childComplexity int) int
 		ReusableDocuments          func(childComplexity int, documentNumber string, typeArg *kyc.ReusableDocumentType) int
 		Viewer                     func(childComplexity int) int
+	}
+
+	RegisterCustomerPayload struct {
+		Customer   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	RegisterFacePayload struct {
@@ -717,6 +738,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CategoryFeature.Parameters(childComplexity), true
 
+	case "CategoryHierarchy.categories":
+		if e.ComplexityRoot.CategoryHierarchy.Categories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryHierarchy.Categories(childComplexity), true
+	case "CategoryHierarchy.tenantId":
+		if e.ComplexityRoot.CategoryHierarchy.TenantID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryHierarchy.TenantID(childComplexity), true
+	case "CategoryHierarchy.tenantName":
+		if e.ComplexityRoot.CategoryHierarchy.TenantName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CategoryHierarchy.TenantName(childComplexity), true
+
 	case "CipState.detail":
 		if e.ComplexityRoot.CipState.Detail == nil {
 			break
@@ -863,6 +903,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CustomerCategory.RiskLevel(childComplexity), true
+
+	case "CustomerPayload.customer":
+		if e.ComplexityRoot.CustomerPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerPayload.Customer(childComplexity), true
+	case "CustomerPayload.userErrors":
+		if e.ComplexityRoot.CustomerPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CustomerPayload.UserErrors(childComplexity), true
 
 	case "CustomerUser.id":
 		if e.ComplexityRoot.CustomerUser.ID == nil {
@@ -1171,6 +1224,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LatencyMs.P99(childComplexity), true
 
+	case "Mutation.acceptConsent":
+		if e.ComplexityRoot.Mutation.AcceptConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_acceptConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AcceptConsent(childComplexity, args["input"].(kyc.AcceptConsentInput)), true
+	case "Mutation.activateCustomer":
+		if e.ComplexityRoot.Mutation.ActivateCustomer == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_activateCustomer_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ActivateCustomer(childComplexity, args["input"].(kyc.ActivateCustomerInput)), true
 	case "Mutation.captureDocument":
 		if e.ComplexityRoot.Mutation.CaptureDocument == nil {
 			break
@@ -1226,6 +1301,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RefreshProcess(childComplexity, args["id"].(string)), true
+	case "Mutation.registerCustomer":
+		if e.ComplexityRoot.Mutation.RegisterCustomer == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerCustomer_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterCustomer(childComplexity, args["input"].(kyc.RegisterCustomerInput)), true
 	case "Mutation.registerFace":
 		if e.ComplexityRoot.Mutation.RegisterFace == nil {
 			break
@@ -1270,6 +1356,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(kyc.RetryJobInput)), true
+	case "Mutation.startCustomerVerification":
+		if e.ComplexityRoot.Mutation.StartCustomerVerification == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_startCustomerVerification_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.StartCustomerVerification(childComplexity, args["input"].(kyc.StartCustomerVerificationInput)), true
 	case "Mutation.updateProspect":
 		if e.ComplexityRoot.Mutation.UpdateProspect == nil {
 			break
@@ -1930,6 +2027,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProviderOperation.SuccessRate(childComplexity), true
 
+	case "Query.categoryHierarchy":
+		if e.ComplexityRoot.Query.CategoryHierarchy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.CategoryHierarchy(childComplexity), true
 	case "Query.customer":
 		if e.ComplexityRoot.Query.Customer == nil {
 			break
@@ -2075,6 +2178,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Viewer(childComplexity), true
+
+	case "RegisterCustomerPayload.customer":
+		if e.ComplexityRoot.RegisterCustomerPayload.Customer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterCustomerPayload.Customer(childComplexity), true
+	case "RegisterCustomerPayload.userErrors":
+		if e.ComplexityRoot.RegisterCustomerPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterCustomerPayload.UserErrors(childComplexity), true
 
 	case "RegisterFacePayload.faceRegistration":
 		if e.ComplexityRoot.RegisterFacePayload.FaceRegistration == nil {
@@ -2293,19 +2409,25 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	opCtx := graphql.GetOperationContext(ctx)
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
+		ec.unmarshalInputAcceptConsentInput,
+		ec.unmarshalInputActivateCustomerInput,
 		ec.unmarshalInputAddressInput,
 		ec.unmarshalInputCaptureDocumentInput,
+		ec.unmarshalInputCategoryParameterInput,
 		ec.unmarshalInputCheckLivenessInput,
+		ec.unmarshalInputCustomerAddressInput,
 		ec.unmarshalInputEmailInput,
 		ec.unmarshalInputErasePersonInput,
 		ec.unmarshalInputPersonFilter,
 		ec.unmarshalInputPhoneInput,
 		ec.unmarshalInputProcessFilter,
+		ec.unmarshalInputRegisterCustomerInput,
 		ec.unmarshalInputRegisterFaceInput,
 		ec.unmarshalInputRegisterPersonInput,
 		ec.unmarshalInputRegisterProspectInput,
 		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputSelfieInput,
+		ec.unmarshalInputStartCustomerVerificationInput,
 		ec.unmarshalInputSubjectInput,
 		ec.unmarshalInputUpdateProspectInput,
 		ec.unmarshalInputValidateFaceInput,
@@ -2522,6 +2644,11 @@ type Query {
   itself. It is asked each time; while it cannot be reached the answer is an error, because an empty list means that there is none.
   """
   reusableDocuments(documentNumber: String! @pii(kind: DOCUMENT), type: ReusableDocumentType): [ReusableDocument!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
+  """
+  The categories of customers this partner may register at FinHub, with the parameters ` + "`" + `registerCustomer` + "`" + ` fills in by itself.
+  At most minutes old; while FinHub is down, the last one there was.
+  """
+  categoryHierarchy: CategoryHierarchy! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Health of every configured provider: what the circuit breakers and the last five minutes of calls say."
   providers: [Provider!]! @scope(any: [PROVIDERS_READ])
   "Who this token is."
@@ -2561,6 +2688,19 @@ type Mutation {
   captureDocument(input: CaptureDocumentInput!): ProcessPayload! @scope(any: [PROCESSES_WRITE], subject: true)
   "Asks the provider about an open process now. One that does not answer leaves the process as it was."
   refreshProcess(id: ID!): ProcessPayload! @scope(any: [PROCESSES_WRITE])
+  """
+  Makes a customer at FinHub from a category and what is known of the person: every parameter of the category that is not
+  overridden is chosen by FinHub's own rules of middle risk. Without ` + "`" + `personId` + "`" + ` the person is made too. The password is never
+  stored, so when FinHub does not answer the caller has to register again: PROVIDER_UNAVAILABLE, retryable. Doing so with the same
+  data never makes a second customer.
+  """
+  registerCustomer(input: RegisterCustomerInput!): RegisterCustomerPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Opens the verification of a FinHub customer; a category of high risk asks for more of it. Once is enough: again changes nothing."
+  startCustomerVerification(input: StartCustomerVerificationInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Records at FinHub that the customer consented."
+  acceptConsent(input: AcceptConsentInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])
+  "Activates the account of a FinHub customer with the code FinHub sent to them. The code is never stored."
+  activateCustomer(input: ActivateCustomerInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])
   """
   Erases a person: destroys the key their data is encrypted with, their external ids and look-ups, and ends their jobs. Nobody can
   read the person again, in no backup either. What stays is the ledger of calls, the audit trail and this answer, in ids and times.
@@ -3773,6 +3913,128 @@ enum ReusableDocumentType {
   BR_PASSPORT
 }
 
+"What this partner's tenant offers at FinHub."
+type CategoryHierarchy {
+  "The tenant's id at FinHub."
+  tenantId: String! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The tenant's name at FinHub."
+  tenantName: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
+  "The categories, in FinHub's order."
+  categories: [CustomerCategory!]! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
+}
+
+"A customer to be made at FinHub."
+input RegisterCustomerInput {
+  "The person behind the customer; without it one is made from this input, without a document number."
+  personId: ID
+  "1 to 100 characters."
+  firstName: String! @pii(kind: NAME)
+  "1 to 100 characters."
+  lastName: String! @pii(kind: NAME)
+  "No other FinHub customer of this partner may have it; the customer logs in with it."
+  email: String! @pii(kind: EMAIL)
+  "E.164, with + and country code."
+  phone: String! @pii(kind: PHONE)
+  "12 to 128 characters with an upper-case and a lower-case letter, a digit and a symbol. Goes to FinHub and nowhere else."
+  password: String! @pii(kind: SECRET)
+  "The same."
+  matchingPassword: String! @pii(kind: SECRET)
+  "` + "`" + `ACCOUNT_OWNER` + "`" + `, ` + "`" + `USER` + "`" + `."
+  roles: [String!]! @nonpii
+  "A category of ` + "`" + `categoryHierarchy` + "`" + `."
+  categoryId: ID!
+  "Only what is to differ from what is chosen, and what nobody can choose."
+  parameters: [CategoryParameterInput!]
+  "Between 1900-01-01 and today."
+  birthdate: Date! @pii(kind: DATE)
+  "As declared."
+  gender: Gender!
+  "ISO 3166-1, two or three capitals."
+  nationality: String! @pii(kind: UNMASKED)
+  "1 to 20, exactly one of them primary."
+  addresses: [CustomerAddressInput!]!
+  "1 to 255 printable ASCII characters. The same key with the same input, whatever its password, answers the same customer. A refusal frees the key. Kept 30 days."
+  idempotencyKey: String @nonpii
+}
+
+"One parameter of a category's feature."
+input CategoryParameterInput {
+  "The feature's code or id."
+  feature: String! @nonpii
+  "The key: ` + "`" + `riskScore` + "`" + `."
+  name: String! @nonpii
+  "One of the allowed values, or a number inside an allowed range."
+  value: String! @nonpii
+}
+
+"An address of a customer."
+input CustomerAddressInput {
+  "A word in capitals: ` + "`" + `HOME` + "`" + `."
+  type: String! @nonpii
+  "1 to 200 characters."
+  street: String! @pii(kind: ADDRESS)
+  "1 to 100 characters."
+  city: String! @pii(kind: UNMASKED)
+  "Up to 100 characters."
+  state: String @pii(kind: UNMASKED)
+  "Up to 20 characters."
+  postalCode: String @pii(kind: ADDRESS)
+  "ISO 3166-1, two or three capitals."
+  country: String! @pii(kind: UNMASKED)
+  "Whether it is the one that counts."
+  primary: Boolean!
+}
+
+"What became of a customer's registration. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null."
+type RegisterCustomerPayload {
+  "The customer as registered."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
+"Which customer to verify."
+input StartCustomerVerificationInput {
+  "The customer."
+  customerId: ID!
+}
+
+"What a customer consented to."
+input AcceptConsentInput {
+  "The customer."
+  customerId: ID!
+  "What to."
+  type: ConsentType!
+  "Of the text that was shown: ` + "`" + `1.0` + "`" + `. 1 to 32 letters, digits, dots, _ and -."
+  version: String! @nonpii
+}
+
+"What FinHub wants a customer's consent to, in its order."
+enum ConsentType {
+  "The terms and conditions."
+  TERMS
+  "The privacy policy."
+  PRIVACY
+  "The processing of their data."
+  DATA_PROCESSING
+}
+
+"Which account to activate."
+input ActivateCustomerInput {
+  "The customer."
+  customerId: ID!
+  "The code FinHub sent to the customer."
+  code: String! @pii(kind: SECRET)
+}
+
+"What became of a step of a customer. When ` + "`" + `userErrors` + "`" + ` is not empty, ` + "`" + `customer` + "`" + ` is null."
+type CustomerPayload {
+  "The customer as it stands now; what FinHub has not answered yet goes on by itself."
+  customer: Customer @scope(any: [CUSTOMERS_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [CUSTOMERS_WRITE])
+}
+
 "A KYC provider as this instance sees it."
 type Provider {
   "As in metrics: ` + "`" + `qitech` + "`" + `."
@@ -3867,6 +4129,10 @@ enum UserErrorCode {
   DUPLICATE_EMAIL
   "Another customer has this phone number, here or at the provider."
   DUPLICATE_PHONE
+  "The two passwords differ."
+  PASSWORD_MISMATCH
+  "A parameter of the category is missing or is not allowed: ` + "`" + `path` + "`" + ` ends with feature and key."
+  CATEGORY_PARAMETER
   "The picture is none we may send, or the provider cannot use it; providerCode says why."
   IMAGE_REJECTED
   "The capture cannot be used again: take a new one."
@@ -3879,6 +4145,8 @@ enum UserErrorCode {
   PROVIDER_UNAVAILABLE
   "The idempotency key was used with another input or another mutation."
   IDEMPOTENCY_CONFLICT
+  "The customer has to consent first."
+  CONSENT_REQUIRED
 }
 
 "Whom to erase, and why."
@@ -4074,6 +4342,18 @@ func (ec *executionContext) childFields_CategoryFeature(ctx context.Context, fie
 	return nil, fmt.Errorf("no field named %q was found under type CategoryFeature", field.Name)
 }
 
+func (ec *executionContext) childFields_CategoryHierarchy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tenantId":
+		return ec.fieldContext_CategoryHierarchy_tenantId(ctx, field)
+	case "tenantName":
+		return ec.fieldContext_CategoryHierarchy_tenantName(ctx, field)
+	case "categories":
+		return ec.fieldContext_CategoryHierarchy_categories(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CategoryHierarchy", field.Name)
+}
+
 func (ec *executionContext) childFields_CipState(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "status":
@@ -4138,6 +4418,16 @@ func (ec *executionContext) childFields_CustomerCategory(ctx context.Context, fi
 		return ec.fieldContext_CustomerCategory_features(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CustomerCategory", field.Name)
+}
+
+func (ec *executionContext) childFields_CustomerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_CustomerPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CustomerPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CustomerPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CustomerUser(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4614,6 +4904,16 @@ func (ec *executionContext) childFields_ProviderOperation(ctx context.Context, f
 		return ec.fieldContext_ProviderOperation_retryAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProviderOperation", field.Name)
+}
+
+func (ec *executionContext) childFields_RegisterCustomerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "customer":
+		return ec.fieldContext_RegisterCustomerPayload_customer(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegisterCustomerPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterCustomerPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RegisterFacePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -37,6 +37,17 @@ const (
 	fieldProcessResult = "Process.result"
 )
 
+// Names of a customer's fields.
+const (
+	fieldCustomerUser   = "CustomerUser.username"
+	fieldCustomerStatus = "Customer.status"
+)
+
+// event tells the audit log of a customer.
+func (c *Customer) event(action AuditAction, fields ...string) AuditEvent {
+	return AuditEvent{Partner: c.PartnerID, Person: c.PersonID, Object: string(c.ID), Action: action, Fields: fields}
+}
+
 // subjectFields are what a process keeps of its input.
 var subjectFields = []struct {
 	name string
@@ -68,7 +79,7 @@ func (p *Process) event(action AuditAction) AuditEvent {
 
 // AuditFields lists every name that a change may have in the audit log. Those of reads come from the schema itself.
 func AuditFields() []string {
-	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument, fieldProcessResult}
+	names := []string{fieldPayload, fieldExternalIDs, fieldKyc, fieldFaceKey, fieldFaceDocument, fieldProcessResult, fieldCustomerUser, fieldCustomerStatus}
 	for _, f := range subjectFields {
 		names = append(names, f.name)
 	}

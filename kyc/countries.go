@@ -1,6 +1,10 @@
 package kyc
 
-import "strings"
+import (
+	"strings"
+
+	"golang.org/x/text/language"
+)
 
 // countryCodes are the 249 codes of ISO 3166-1 alpha-3 (2026-01). A list and not a library: the
 // libraries at hand also take user-assigned and withdrawn codes, which a provider then refuses.
@@ -29,3 +33,31 @@ func wordSet(words string) map[string]bool {
 
 // brazil is where postal code and state have a form that can be checked.
 const brazil = "BRA"
+
+// twoLetters gives the alpha-2 code of every alpha-3 code, threeLetters the other way round. Here the library's user-assigned and
+// withdrawn codes do no harm: only those of the list are asked for.
+var twoLetters, threeLetters = func() (two, three map[string]string) {
+	two, three = make(map[string]string), make(map[string]string)
+	for code := range countries {
+		region := language.MustParseRegion(code).String()
+		two[code], three[region] = region, code
+	}
+	return two, three
+}()
+
+// alpha2 and alpha3 take a country in either form of ISO 3166-1, in capitals.
+func alpha2(country string) (string, bool) {
+	if _, ok := threeLetters[country]; ok {
+		return country, true
+	}
+	code, ok := twoLetters[country]
+	return code, ok
+}
+
+func alpha3(country string) (string, bool) {
+	if countries[country] {
+		return country, true
+	}
+	code, ok := threeLetters[country]
+	return code, ok
+}

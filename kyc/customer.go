@@ -158,28 +158,5 @@ const (
 	CipDetailUnknown               CipStatusDetail = "UNKNOWN"
 )
 
-// NextAction is what has to happen next, and by whom (schema: NextAction). Message is for people, in English, and
-// holds no personal data.
-type NextAction struct {
-	Kind    NextActionKind
-	Step    *StepKind
-	Message string
-}
-
-// StepKind is a step of an onboarding.
-type StepKind string
-
-// The steps of the contract.
-const (
-	StepPerson         StepKind = "PERSON"
-	StepFace           StepKind = "FACE"
-	StepLiveness       StepKind = "LIVENESS"
-	StepIdentity       StepKind = "IDENTITY"
-	StepFaceValidation StepKind = "FACE_VALIDATION"
-	StepDocument       StepKind = "DOCUMENT"
-	StepCip            StepKind = "CIP"
-	StepCustomer       StepKind = "CUSTOMER"
-)
-
 // IsNode marks Customer as a Node.
 func (*Customer) IsNode() {}

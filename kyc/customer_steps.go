@@ -14,6 +14,14 @@ type CustomerSteps struct {
 	ConsentOK      bool
 	CheckedAt      *time.Time
 	ActivatedAt    *time.Time
+	// Activation is that of an activation under way: PLANNED, SENT or AMBIGUOUS; "" for none.
+	Activation Submission
+
+	// Attempts is how often the registration was sent. GaveUp: its caller was told to register again while the call was
+	// still under way. Unclaimed: the customer was accepted and no caller was told; who registers again with the same data is.
+	Attempts  int
+	GaveUp    bool
+	Unclaimed bool
 }
 
 // CustomerVerification is the verification FinHub makes of a customer (dossier B5).

@@ -6,7 +6,7 @@
 //	worker   ──┼──> Service (the verbs) ──┤
 //	poller   ──┘                          └──> Provider  (package providers: the guard around an upstream)
 //
-// One verb, one file: register_person.go, advance_analysis.go, register_face.go, receive_callback.go,
+// One verb, one file: register_person.go, register_customer.go, advance_analysis.go, register_face.go, receive_callback.go,
 // persons.go, faces.go and processes.go (reads).
 //
 // # Person and analysis
@@ -103,4 +103,15 @@
 // Only Completed makes ACTIVE, and only UpgradeFailed, ComplianceBlocked and OfacFailed reject. A word we do not know is
 // UNKNOWN, stays open and is counted; the word itself is kept. A prospect of which nothing is heard for longer than the
 // horizon (stuck_after) gets cip.stuckSince and CONTACT_SUPPORT, is kept, and is looked at once a day.
+// # Customer
+//
+// A Customer is a person who has an account at a provider. FinHub's is made by RegisterCustomer in one call that holds the
+// password, which nothing here keeps. So a lost answer is looked up, and what is not found is the caller's to send again:
+//
+//	(none) ──insert, SENT──> FinHub says yes ──> visible, Version 1 ──verification, consents, activation──> ACTIVE
+//	                    ├──> FinHub says no, or nothing left ──> taken back, its person too if it was made for it
+//	                    └──> no answer ──> AMBIGUOUS ──look-up finds it──> visible; the next who registers the same gets it
+//	                                                └──ten minutes, not there──> taken back
+//
+// What comes after is planned in the row and done by its one job, one call at a time; Customer.step says which.
 package kyc

@@ -45,13 +45,13 @@ var exportSections = []exportSection{
 		faces, err := r.FacesOf(ctx, p.PartnerID, []PersonID{p.ID}, exportedFaces)
 		return faces[p.ID], err
 	}},
-	{"customers", "Accounts at providers", []string{"customers"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
-		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
-		return customers[p.ID], err
-	}},
 	{"processes", "Biometric and document checks", []string{"processes"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		found, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
 		return found[p.ID], err
+	}},
+	{"customers", "Accounts at providers", []string{"customers"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+		return customers[p.ID], err
 	}},
 	{"calls", "Where data was sent", []string{"provider_calls"}, exportCalls},
 	{"callbacks", "What providers reported", []string{"callbacks"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
@@ -103,19 +103,19 @@ func exportCalls(ctx context.Context, r Reader, p *Person) (any, error) {
 	for _, f := range faces[p.ID] {
 		references = append(references, string(f.ID))
 	}
-	customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range customers[p.ID] {
-		references = append(references, string(c.ID))
-	}
 	processes, err := r.ProcessesOf(ctx, p.PartnerID, []PersonID{p.ID}, "", Page{First: exportedProcesses})
 	if err != nil {
 		return nil, err
 	}
 	for _, one := range processes[p.ID] {
 		references = append(references, string(one.ID))
+	}
+	customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range customers[p.ID] {
+		references = append(references, string(c.ID))
 	}
 	return callsOf(ctx, r, p.PartnerID, references)
 }

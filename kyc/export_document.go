@@ -257,7 +257,7 @@ var markdownSpecial = strings.NewReplacer("\\", "\\\\", "`", "\\`", "*", "\\*", 
 
 // markdownText keeps a value from being read as anything but itself.
 func markdownText(s string) string {
-	if globalID.MatchString(s) || coordinate.MatchString(s) {
+	if isGlobalID(s) || isCoordinate(s) {
 		return s
 	}
 	return markdownSpecial.Replace(s)

@@ -20,8 +20,8 @@ type FaceRegistration struct {
 	// Before is what the look-up by document answered before the call left, "" for nothing. A key that is neither
 	// this nor one we know can only have come from our call.
 	Before string
-	// Request is a digest of what was asked, so that a repeat finds what an unanswered call has made. It is kept
-	// encrypted.
+	// Request is a digest of what was asked, for as long as nobody was answered this face: the same request is then
+	// its repeat, with an idempotency key or without. It is kept encrypted.
 	Request   []byte
 	CreatedAt time.Time
 	UpdatedAt time.Time

@@ -62,7 +62,8 @@ func (Base64) MarshalGQLContext(_ context.Context, w io.Writer) error {
 type Image struct {
 	mediaType     string
 	width, height int
-	data          *[]byte // a pointer, for the reason given at personal
+	// A function, for the reason given at personal: of a pointer to a slice fmt prints the bytes when the verb does not fit it.
+	data func() []byte
 }
 
 // MediaType is image/jpeg or image/png, by content.
@@ -76,7 +77,7 @@ func (i Image) Reveal() []byte {
 	if i.data == nil {
 		return nil
 	}
-	return *i.data
+	return i.data()
 }
 
 // RevealBase64 gives the file as upstreams take it: standard base64 with padding and no data: prefix.
@@ -217,7 +218,7 @@ func (b Base64) Image(limits ImageLimits) (Image, *ImageRefusal) {
 	if refused != nil {
 		return refused.refuse()
 	}
-	img.data = &stripped
+	img.data = func() []byte { return stripped }
 	return img, nil
 }
 

@@ -120,7 +120,7 @@ func stripJPEG(file []byte) ([]byte, *ImageRefusal) {
 
 func appendSegment(out []byte, marker byte, payload []byte) []byte {
 	out = append(out, 0xff, marker)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(payload)+2)) //nolint:gosec // a payload comes from a segment, whose length has two bytes
+	out = binary.BigEndian.AppendUint16(out, uint16(len(payload)+2))
 	return append(out, payload...)
 }
 
@@ -240,7 +240,7 @@ func stripPNG(file []byte) ([]byte, *ImageRefusal) {
 }
 
 func appendChunk(out []byte, name string, body []byte) []byte {
-	out = binary.BigEndian.AppendUint32(out, uint32(len(body))) //nolint:gosec // 26 bytes of our own
+	out = binary.BigEndian.AppendUint32(out, uint32(len(body)))
 	start := len(out)
 	out = append(append(out, name...), body...)
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(out[start:]))

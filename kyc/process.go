@@ -211,23 +211,6 @@ const (
 	FailureOutcomeUnknown  FailureCode = "OUTCOME_UNKNOWN"   // nobody can say whether the provider has it
 )
 
-// NextActionKind is what a person or partner can do next (schema: NextActionKind).
-type NextActionKind string
-
-// The actions of the contract.
-const (
-	ActionRegisterPerson  NextActionKind = "REGISTER_PERSON"
-	ActionCaptureFace     NextActionKind = "CAPTURE_FACE"
-	ActionNewCapture      NextActionKind = "NEW_CAPTURE"
-	ActionCaptureDocument NextActionKind = "CAPTURE_DOCUMENT"
-	ActionCorrectData     NextActionKind = "CORRECT_DATA"
-	ActionAcceptTerms     NextActionKind = "ACCEPT_TERMS"
-	ActionWait            NextActionKind = "WAIT"
-	ActionRetry           NextActionKind = "RETRY"
-	ActionContactSupport  NextActionKind = "CONTACT_SUPPORT"
-	ActionActivateAccount NextActionKind = "ACTIVATE_ACCOUNT"
-)
-
 // failures says everything about each code that does not depend on the case.
 var failures = map[FailureCode]Failure{
 	FailureNeedsNewCapture: {Message: "the capture cannot be used again: take a new one and start a new process", Retryable: true, NextAction: new(ActionNewCapture)},

@@ -201,7 +201,7 @@ func TestCapturesAreHeldInBounds(t *testing.T) {
 	var c captures
 	token := NewPersonalText("eyJ.a.b")
 	c.hold("prc_t", Capture{SDKToken: &token}, processTime)
-	c.hold("prc_i", Capture{Image: &Image{data: new(make([]byte, 1000))}}, processTime)
+	c.hold("prc_i", Capture{Image: &Image{data: func() []byte { return make([]byte, 1000) }}}, processTime)
 	for _, tt := range []struct {
 		id    ProcessID
 		after time.Duration
@@ -213,7 +213,7 @@ func TestCapturesAreHeldInBounds(t *testing.T) {
 			t.Errorf("%s after %v: held %t", tt.id, tt.after, held)
 		}
 	}
-	large := Capture{Image: &Image{data: new(make([]byte, 1<<20))}}
+	large := Capture{Image: &Image{data: func() []byte { return make([]byte, 1<<20) }}}
 	for i := range 300 {
 		c.hold(ProcessID(fmt.Sprintf("prc_%d", i)), large, processTime)
 	}

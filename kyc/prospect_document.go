@@ -3,8 +3,6 @@ package kyc
 import (
 	"encoding/json"
 	"time"
-
-	"golang.org/x/text/language"
 )
 
 // ProspectState is how far the work on a prospect is, beside what Leap says. It holds no personal data.
@@ -15,6 +13,8 @@ type ProspectState struct {
 	Correction Submission
 	// ChangedAt is when anything last moved: the beginning of the polling schedule.
 	ChangedAt time.Time
+	// Faults counts how often in a row the provider did not understand us.
+	Faults int
 }
 
 // prospectDocument is Customer.Request of a prospect. Its strings are revealed: it goes into the store, which
@@ -110,11 +110,12 @@ func (p ProspectProfile) unique() CustomerKeys {
 // person is what a profile tells about the person, for one who is made from it.
 func (p ProspectProfile) person() Profile {
 	mobile := PhoneMobile
+	country, _ := alpha3(p.Country) // it was checked
 	out := Profile{
 		Name:   fullName(p.FirstName, orZero(p.MiddleName), p.LastName, orZero(p.SecondLastName)),
 		Phones: []Phone{{Number: p.Phone, Type: &mobile}},
 		Address: Address{
-			Street: p.Address, Complement: p.Address2, City: p.City, State: p.State, PostalCode: orZero(p.ZipCode), Country: alpha3(p.Country),
+			Street: p.Address, Complement: p.Address2, City: p.City, State: p.State, PostalCode: orZero(p.ZipCode), Country: country,
 		},
 		Birthdate: orZero(p.Birthdate),
 	}
@@ -134,13 +135,4 @@ func orZero[T any](v *T) T {
 		return zero
 	}
 	return *v
-}
-
-// alpha3 is the ISO 3166-1 alpha-3 code of an alpha-2 one that was checked.
-func alpha3(country string) string {
-	region, err := language.ParseRegion(country)
-	if err != nil {
-		return ""
-	}
-	return region.ISO3()
 }

@@ -1,6 +1,7 @@
 package kyc
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -40,8 +41,9 @@ type faceRegistering struct {
 	provider Provider
 	request  FaceRequest
 	source   FaceImageSource
-	key      string // idempotency key, "" without one
-	digest   []byte // of the input
+	key      string          // idempotency key, "" without one
+	digest   []byte          // of the input
+	caller   context.Context // not to work by: only to see whether the caller still waits
 
 	face *FaceRegistration // what it is, or was, about to become
 	job  *Job
@@ -111,6 +113,7 @@ func (s *Service) RegisterFace(ctx context.Context, in RegisterFaceInput) (*Regi
 	// Whatever began goes on without the caller; what did not begin ends with them.
 	begin, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.caller = begin
 	answers := make(chan faceAnswer, 1)
 	s.background.Go(func() {
 		payload, err := s.registerFace(begin, &r)
@@ -180,10 +183,18 @@ func (s *Service) registerFace(begin context.Context, r *faceRegistering) (*Regi
 func (s *Service) faceStanding(ctx context.Context, r *faceRegistering) (open *FaceRegistration, payload *RegisterFacePayload, err error) {
 	err = s.Store.Write(ctx, func(tx Tx) error {
 		var err error
-		if payload, err = r.replay(ctx, tx, s.now()); err != nil || payload != nil {
+		now := s.now()
+		if payload, err = r.replay(ctx, tx, now); err != nil || payload != nil {
 			return err
 		}
-		open, err = s.openFace(ctx, tx, r.request.Document)
+		if open, err = s.openFace(ctx, tx, r.request.Document); err != nil || open != nil {
+			return err
+		}
+		newest, err := tx.FaceByDocument(ctx, r.partner, r.request.Document)
+		if err != nil {
+			return err
+		}
+		payload, err = r.claim(ctx, tx, newest, now)
 		return err
 	})
 	return open, payload, err
@@ -209,9 +220,32 @@ func (r *faceRegistering) replay(ctx context.Context, tx Tx, now time.Time) (*Re
 	case !same:
 		return refusedFace(*idempotencyConflict()), nil
 	case f.State == FaceRegistered:
-		return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, nil
+		if len(f.Request) > 0 {
+			err = r.answered(ctx, tx, f)
+		}
+		return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, err
 	}
 	return nil, nil
+}
+
+// claim answers a face that was found after its caller had been told to repeat, if this is the repeat.
+func (r *faceRegistering) claim(ctx context.Context, tx Tx, f *FaceRegistration, now time.Time) (*RegisterFacePayload, error) {
+	if f == nil || f.State != FaceRegistered || f.PartnerID != r.partner || len(f.Request) == 0 || !bytes.Equal(f.Request, r.digest) {
+		return nil, nil
+	}
+	if err := r.answered(ctx, tx, f); err != nil {
+		return nil, err
+	}
+	return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, r.save(ctx, tx, f, now)
+}
+
+// answered notes that the caller is about to have the face, unless they have gone already: their repeat must find it.
+func (r *faceRegistering) answered(ctx context.Context, tx Tx, f *FaceRegistration) error {
+	if r.caller.Err() != nil {
+		return nil
+	}
+	f.Request = nil
+	return tx.UpdateFace(ctx, f)
 }
 
 // openFace gives the registration of a document that nobody knows the end of. There is at most one in the whole
@@ -286,10 +320,18 @@ func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found
 		return nil
 	}
 	s.Logger.Warn("a face registration without an answer is not at the provider; it may be sent again", "provider", f.Provider, "face", f.ID, "partner", f.PartnerID)
-	if err := tx.DeleteFace(ctx, f.PartnerID, f.ID); err != nil {
+	if err := s.dropFace(WithCaller(ctx, Caller{}), tx, f); err != nil {
 		return err
 	}
 	return tx.DeleteJob(ctx, string(f.ID))
+}
+
+// dropFace removes a face that is not at the provider, or whose time is over.
+func (s *Service) dropFace(ctx context.Context, tx Tx, f *FaceRegistration) error {
+	if err := tx.DeleteFace(ctx, f.PartnerID, f.ID); err != nil {
+		return err
+	}
+	return s.audit(ctx, tx, faceEvent(f, AuditDelete))
 }
 
 // beginFace ends what was open and records that the call is about to leave. What was open and asked the same for
@@ -315,9 +357,8 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 					}
 				}
 			}
-			if current != nil && current.State == FaceRegistered && current.PartnerID == r.partner && string(current.Request) == string(r.digest) {
-				payload = &RegisterFacePayload{FaceRegistration: current, UserErrors: []UserError{}}
-				return r.save(ctx, tx, current, now)
+			if payload, err = r.claim(ctx, tx, current, now); err != nil || payload != nil {
+				return err
 			}
 		}
 		r.face = &FaceRegistration{
@@ -374,15 +415,15 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 		if err := tx.EndCall(record, string(r.face.ID), opRegisterFace, outcome, codeOf(callErr), now); err != nil {
 			return err
 		}
+		f, err := tx.FaceByID(record, r.partner, r.face.ID)
+		if err != nil || f == nil { // its person was erased meanwhile, and the job with it
+			return err
+		}
 		if left {
-			f, err := tx.FaceByID(record, r.partner, r.face.ID)
-			if err != nil || f == nil {
-				return err
-			}
 			f.State, f.UpdatedAt = FaceAmbiguous, now
 			return tx.UpdateFace(record, f)
 		}
-		if err := tx.DeleteFace(record, r.partner, r.face.ID); err != nil {
+		if err := s.dropFace(record, tx, f); err != nil {
 			return err
 		}
 		if r.key != "" {
@@ -390,7 +431,7 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 				return err
 			}
 		}
-		_, err := tx.FinishJob(record, r.job.ID, r.job.Attempt)
+		_, err = tx.FinishJob(record, r.job.ID, r.job.Attempt)
 		return err
 	})
 	if err != nil {
@@ -445,17 +486,20 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 		}
 		if there != nil {
 			payload = &RegisterFacePayload{FaceRegistration: there, UserErrors: []UserError{}}
-			if err := tx.DeleteFace(ctx, r.partner, f.ID); err != nil {
+			if err := s.dropFace(ctx, tx, f); err != nil {
 				return err
 			}
 			return r.save(ctx, tx, there, now)
 		}
 		f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, key, now
 		payload = &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}
+		if err := tx.UpdateFace(ctx, f); err != nil {
+			return err
+		}
 		if err := s.audit(ctx, tx, faceEvent(f, AuditUpdate)); err != nil {
 			return err
 		}
-		return tx.UpdateFace(ctx, f)
+		return r.answered(ctx, tx, f)
 	})
 	return payload, err
 }
@@ -479,9 +523,10 @@ func (s *Service) settleFace(ctx context.Context, r *faceRegistering) (*Register
 				return err
 			}
 		}
-		if f.State != FaceRegistered {
-			due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
+		if f.State == FaceRegistered {
+			return r.answered(record, tx, f)
 		}
+		due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
 		return err
 	})
 	switch {

@@ -24,6 +24,7 @@ type OldRow struct {
 	PartnerID    PartnerID
 	PersonID     PersonID
 	Registration RegistrationID // "" for a person
+	Face         FaceID         // of a face that stands alone; PersonID is "" then
 }
 
 // OldKind is what can be deleted by age alone.
@@ -35,7 +36,6 @@ const (
 	OldCalls           OldKind = "calls"
 	OldIdempotencyKeys OldKind = "idempotency_keys"
 	OldEvents          OldKind = "events" // but the newest of each subject
-	OldFaces           OldKind = "faces"  // that stand alone; the others go with their person
 )
 
 const (
@@ -114,18 +114,26 @@ func (s *Service) deleteOld(what OldKind) func(context.Context, time.Time) (bool
 	}
 }
 
-// eraseOldFaces destroys faces together with their keys, as an erasure does.
+// eraseOldFaces destroys faces that nobody was registered for together with their keys, as an erasure does.
 func (s *Service) eraseOldFaces(ctx context.Context, before time.Time) (more bool, err error) {
-	n := 0
-	err = s.Store.Write(ctx, func(tx Tx) (err error) {
-		n, err = tx.DeleteOld(ctx, OldFaces, before)
-		return err
-	})
-	if err != nil || n == 0 {
+	old, err := s.Store.OldFaces(ctx, before, retentionBatch)
+	if err != nil || len(old) == 0 {
 		return false, err
 	}
-	s.Logger.Info("retention erased faces that nobody was registered for", "rows", n)
-	return false, s.Store.Scrub(ctx)
+	for _, row := range old {
+		err := s.Store.Write(ctx, func(tx Tx) error {
+			f, err := tx.FaceByID(ctx, row.PartnerID, row.Face)
+			if err != nil || f == nil || f.PersonID != "" || !f.UpdatedAt.Before(before) {
+				return err // something happened to it meanwhile
+			}
+			return s.dropFace(ctx, tx, f)
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	s.Logger.Info("retention erased faces that nobody was registered for", "rows", len(old))
+	return len(old) == retentionBatch, s.Store.Scrub(ctx)
 }
 
 func (s *Service) eraseOldPersons(ctx context.Context, before time.Time) (more bool, err error) {

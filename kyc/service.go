@@ -14,6 +14,8 @@ import (
 type Partner struct {
 	ID        PartnerID
 	SourceKyc SourceKyc
+	// FinHubTenant is the partner's tenant at FinHub; "" where it has none.
+	FinHubTenant Tenant
 }
 
 // Cadence says how patiently work goes on by itself at one provider.
@@ -55,6 +57,8 @@ type Config struct {
 	Wake          func(at time.Time)
 	UnknownStatus func(provider string)
 	Health        func() []ProviderHealth
+	// StaleHierarchy counts that an old category hierarchy was served because a new one could not be had. It may be nil.
+	StaleHierarchy func(provider string)
 }
 
 // Service holds the verbs. Resolvers, webhooks and the worker call it; it is safe for concurrent use.
@@ -72,6 +76,10 @@ type Service struct {
 
 	faceLocks locks // by document
 
+	customerWaiters waiters[customerEvent] // for customers, by their ids
+	hierarchies     hierarchies
+	codes           activationCodes
+
 	// A call that left runs on its own deadline, detached from the request that caused it. background
 	// counts those; stop ends them at the end of a drain.
 	background sync.WaitGroup
@@ -86,6 +94,9 @@ func New(c Config) *Service {
 	}
 	if c.UnknownStatus == nil {
 		c.UnknownStatus = func(string) {}
+	}
+	if c.StaleHierarchy == nil {
+		c.StaleHierarchy = func(string) {}
 	}
 	if c.Health == nil {
 		c.Health = func() []ProviderHealth { return nil }
@@ -150,6 +161,8 @@ func (s *Service) RunJob(ctx context.Context, job *Job) error {
 		return s.advanceFace(ctx, job)
 	case JobRetention:
 		return s.enforceRetention(ctx, job)
+	case JobCustomer:
+		return s.advanceCustomer(ctx, job)
 	default:
 		return Errorf("kyc.run_job", "no such kind of job")
 	}

@@ -123,6 +123,8 @@ type Reader interface {
 	// accepted registration of a person is never old.
 	OldPersons(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	// OldFaces names some registered faces that stand alone and were last changed before a time.
+	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// EventsSince gives up to limit versions of a subject after one, in their order, and the number of its newest; 0 is a subject
 	// that does not exist. Whoever is told of a newer one finds all up to it. The events MUST commit with what they tell of
@@ -273,13 +275,15 @@ const (
 	JobProcess JobKind = "process"
 	// JobFace looks up one face registration whose call ended without an answer.
 	JobFace JobKind = "face_registration"
+	// JobCustomer brings a FinHub customer on: look-up, verification, consents, activation.
+	JobCustomer JobKind = "customer"
 	// JobRetention removes what is too old. There is one.
 	JobRetention JobKind = "retention"
 )
 
 // JobKinds lists all kinds, for metrics that exist from the first scrape.
 func JobKinds() []JobKind {
-	return []JobKind{JobAnalysis, JobProcess, JobFace, JobProspect, JobRetention}
+	return []JobKind{JobAnalysis, JobProcess, JobFace, JobCustomer, JobProspect, JobRetention}
 }
 
 // JobBacklog is the due work of one kind.

@@ -223,6 +223,18 @@ func (c *checks) country(s string, path ...string) string {
 	return ""
 }
 
+// alpha2 checks a country in either form and gives the two letters: FinHub and Leap want those.
+func (c *checks) alpha2(s string, path ...string) string {
+	code, ok := alpha2(s)
+	switch {
+	case strings.TrimSpace(s) == "":
+		c.required("must be a country, ISO 3166-1", path...)
+	case !ok:
+		c.invalid("must be a country, ISO 3166-1 alpha-2 or alpha-3 in capitals", path...)
+	}
+	return code
+}
+
 func (c *checks) uuid(u *UUID, path ...string) *UUID {
 	if u == nil {
 		return nil

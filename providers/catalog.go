@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub"
 	"github.com/kycgate/kycgate/providers/httpjson"
 	"github.com/kycgate/kycgate/providers/leap"
 	"github.com/kycgate/kycgate/providers/qitech"
@@ -16,6 +17,7 @@ import (
 type Settings struct {
 	QITech *Configured[qitech.Config]
 	Unico  *Configured[unico.Config]
+	FinHub *Configured[finhub.Config]
 	Leap   *Configured[leap.Config]
 
 	HTTP *http.Client // shared by all of them; nil is httpjson.NewHTTPClient
@@ -37,6 +39,7 @@ type entry struct {
 var catalog = []entry{
 	{qitech.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.QITech, qitech.New, s.HTTP) }},
 	{unico.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.Unico, unico.New, s.HTTP) }},
+	{finhub.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.FinHub, finhub.New, s.HTTP) }},
 	{leap.Name, func(s Settings) (kyc.Provider, Limits, bool, error) { return open(s.Leap, leap.New, s.HTTP) }},
 }
 

@@ -36,6 +36,7 @@ type Metrics struct {
 	refused       *prometheus.CounterVec
 	inFlight      *prometheus.GaugeVec
 	unknownStatus *prometheus.CounterVec
+	stale         *prometheus.CounterVec
 	breakers      *breakerCollector
 }
 
@@ -62,6 +63,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "kycgate_provider_unknown_status_total",
 			Help: "Answers whose status we have no meaning for; the person stays pending until somebody adds it.",
 		}, []string{"provider"}),
+		stale: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kycgate_category_hierarchy_stale_total",
+			Help: "How often an old category hierarchy was served because the provider gave no new one.",
+		}, []string{"provider"}),
 		breakers: &breakerCollector{
 			desc: prometheus.NewDesc("kycgate_provider_breaker_state",
 				"State of an operation's circuit breaker: 0 is closed, 1 half-open, 2 open.", []string{"provider", "operation"}, nil),
@@ -69,7 +74,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		},
 	}
 	if reg != nil {
-		reg.MustRegister(m.durations, m.refused, m.inFlight, m.unknownStatus, m.breakers)
+		reg.MustRegister(m.durations, m.refused, m.inFlight, m.unknownStatus, m.stale, m.breakers)
 	}
 	return m
 }
@@ -77,6 +82,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // UnknownStatus counts an answer whose status has no meaning here. kyc tells it, because kyc is where a
 // status gets its meaning: pass it as kyc.Config.UnknownStatus.
 func (m *Metrics) UnknownStatus(provider string) { m.unknownStatus.WithLabelValues(provider).Inc() }
+
+// StaleHierarchy counts that an old category hierarchy was served: pass it as kyc.Config.StaleHierarchy.
+func (m *Metrics) StaleHierarchy(provider string) { m.stale.WithLabelValues(provider).Inc() }
 
 // operationMetrics are the metrics of one operation with their labels looked up.
 type operationMetrics struct {

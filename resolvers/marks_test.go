@@ -114,7 +114,8 @@ func TestEveryPersonalFieldHasAnOwner(t *testing.T) {
 	t.Parallel()
 	var owned, apart = reflect.TypeFor[kyc.Owned](), reflect.TypeFor[kyc.AuditedApart]()
 	owners := map[string]reflect.Type{"Person": reflect.TypeFor[*kyc.Person](), "Registration": reflect.TypeFor[*kyc.Registration](), "PersonExport": reflect.TypeFor[*kyc.PersonExport](),
-		"FaceRegistration": reflect.TypeFor[*kyc.FaceRegistration](), "Process": reflect.TypeFor[*kyc.Process](), "Customer": reflect.TypeFor[*kyc.Customer]()}
+		"FaceRegistration": reflect.TypeFor[*kyc.FaceRegistration](), "Process": reflect.TypeFor[*kyc.Process](),
+		"Customer": reflect.TypeFor[*kyc.Customer]()}
 	for name, typ := range owners {
 		if !typ.Implements(owned) && !typ.Implements(apart) {
 			t.Errorf("%s names no owner", name)

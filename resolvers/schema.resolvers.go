@@ -116,6 +116,26 @@ func (r *mutationResolver) RefreshProcess(ctx context.Context, id string) (*kyc.
 	return processAnswer(ctx, answer, err)
 }
 
+// RegisterCustomer is the resolver for the registerCustomer field.
+func (r *mutationResolver) RegisterCustomer(ctx context.Context, input kyc.RegisterCustomerInput) (*kyc.RegisterCustomerPayload, error) {
+	return r.service.RegisterCustomer(ctx, input)
+}
+
+// StartCustomerVerification is the resolver for the startCustomerVerification field.
+func (r *mutationResolver) StartCustomerVerification(ctx context.Context, input kyc.StartCustomerVerificationInput) (*kyc.CustomerPayload, error) {
+	return r.service.StartCustomerVerification(ctx, input)
+}
+
+// AcceptConsent is the resolver for the acceptConsent field.
+func (r *mutationResolver) AcceptConsent(ctx context.Context, input kyc.AcceptConsentInput) (*kyc.CustomerPayload, error) {
+	return r.service.AcceptConsent(ctx, input)
+}
+
+// ActivateCustomer is the resolver for the activateCustomer field.
+func (r *mutationResolver) ActivateCustomer(ctx context.Context, input kyc.ActivateCustomerInput) (*kyc.CustomerPayload, error) {
+	return r.service.ActivateCustomer(ctx, input)
+}
+
 // ErasePerson is the resolver for the erasePerson field.
 func (r *mutationResolver) ErasePerson(ctx context.Context, input kyc.ErasePersonInput) (*kyc.ErasePersonPayload, error) {
 	return r.service.ErasePerson(ctx, input)
@@ -281,6 +301,11 @@ func (r *queryResolver) Processes(ctx context.Context, first *int, after *string
 // ReusableDocuments is the resolver for the reusableDocuments field.
 func (r *queryResolver) ReusableDocuments(ctx context.Context, documentNumber string, typeArg *kyc.ReusableDocumentType) ([]*kyc.ReusableDocument, error) {
 	return r.service.ReusableDocuments(ctx, documentNumber, typeArg)
+}
+
+// CategoryHierarchy is the resolver for the categoryHierarchy field.
+func (r *queryResolver) CategoryHierarchy(ctx context.Context) (*kyc.CategoryHierarchy, error) {
+	return r.service.CategoryHierarchy(ctx)
 }
 
 // Providers is the resolver for the providers field.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -120,13 +121,17 @@ var (
 
 // Audit implements [kyc.Tx]. The records are chained and written when the group commits, which is when it is known
 // who is in it and in what order.
-func (t *tx) Audit(ctx context.Context, records ...*kyc.AuditRecord) error {
-	return t.use(ctx, "store.audit", func(context.Context, *session) error {
-		for _, r := range records {
-			t.audited = append(t.audited, newAuditRow(r))
-		}
-		return nil
-	})
+func (t *tx) Audit(_ context.Context, records ...*kyc.AuditRecord) error {
+	if t.over {
+		return failure(untimed, "store.audit", errOver)
+	}
+	if t.broken != nil {
+		return t.broken
+	}
+	for _, r := range records {
+		t.audited = append(t.audited, newAuditRow(r))
+	}
+	return nil
 }
 
 // append writes rows behind the last one: an INSERT for a few of them and one UPDATE of the head.
@@ -146,14 +151,11 @@ func (c *auditChain) append(q *session, rows []auditRow) (err error) {
 		rows[i].Hash = c.head.Hash
 	}
 	for len(rows) > 0 {
-		n := 1
-		if len(rows) >= auditBatch {
-			n = auditBatch
-		}
-		if err := insertAudit(q, rows[:n]); err != nil {
+		n := slices.IndexFunc(auditBatches, func(n int) bool { return n <= len(rows) })
+		if err := insertAudit(q, rows[:auditBatches[n]], auditInserts[n]); err != nil {
 			return err
 		}
-		rows = rows[n:]
+		rows = rows[auditBatches[n]:]
 	}
 	c.head.MAC = c.head.mac(c.keys)
 	_, err = q.exec(`INSERT INTO audit_head (id, number, hash, mac) VALUES (1, ?, ?, ?)
@@ -172,21 +174,20 @@ func (c *auditChain) committed() {
 	}
 }
 
-// auditBatch is how many rows one INSERT takes where there are as many: a page of persons is many rows.
-const auditBatch = 16
+// auditBatches are how many rows one INSERT takes, the most that fit first: a page of persons is many rows, and so is a group of
+// readers.
+var auditBatches = []int{16, 4, 1}
 
-var (
-	insertOne   = `INSERT INTO audit_log (` + auditColumns + `) VALUES ` + auditValues
-	insertBatch = insertOne + strings.Repeat(", "+auditValues, auditBatch-1)
-)
+var auditInserts = func() (queries []string) {
+	for _, n := range auditBatches {
+		queries = append(queries, `INSERT INTO audit_log (`+auditColumns+`) VALUES `+auditValues+strings.Repeat(`, `+auditValues, n-1))
+	}
+	return queries
+}()
 
 const auditValues = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-func insertAudit(q *session, rows []auditRow) error {
-	query := insertOne
-	if len(rows) > 1 {
-		query = insertBatch
-	}
+func insertAudit(q *session, rows []auditRow, query string) error {
 	args := make([]any, 0, 12*len(rows))
 	for i := range rows {
 		r := &rows[i]

@@ -20,13 +20,10 @@ const (
 	deleteOldCallbacks = `DELETE FROM callbacks WHERE received_at < ?`
 	deleteOldCalls     = `DELETE FROM provider_calls WHERE ended_at < ?`
 	deleteOldKeys      = `DELETE FROM idempotency_keys WHERE created_at < ?`
+	oldFaces           = `SELECT partner_id, '' AS person_id, id FROM faces WHERE person_id IS NULL AND state = 'REGISTERED' AND updated_at < ? LIMIT ?`
 	// The newest event of a subject stays: it says which version comes next.
 	deleteOldEvents = `DELETE FROM events WHERE at < ? AND EXISTS
 		(SELECT 1 FROM events n WHERE n.partner_id = events.partner_id AND n.subject = events.subject AND n.version > events.version)`
-	// What stands alone has a key of its own, and that goes first.
-	deleteKeysOfOldFaces = `DELETE FROM data_keys WHERE (partner_id, owner) IN
-		(SELECT f.partner_id, f.id FROM faces f WHERE f.person_id IS NULL AND f.state = 'REGISTERED' AND f.updated_at < ?)`
-	deleteOldFaces = `DELETE FROM faces WHERE person_id IS NULL AND state = 'REGISTERED' AND updated_at < ?`
 )
 
 // OldPersons implements [kyc.Reader].
@@ -37,6 +34,15 @@ func (r reader) OldPersons(ctx context.Context, before time.Time, limit int) ([]
 // OldRegistrations implements [kyc.Reader].
 func (r reader) OldRegistrations(ctx context.Context, before time.Time, limit int) ([]kyc.OldRow, error) {
 	return r.oldRows(ctx, "store.old_registrations", oldRegistrations, before, limit)
+}
+
+// OldFaces implements [kyc.Reader].
+func (r reader) OldFaces(ctx context.Context, before time.Time, limit int) ([]kyc.OldRow, error) {
+	rows, err := r.oldRows(ctx, "store.old_faces", oldFaces, before, limit)
+	for i := range rows {
+		rows[i].Face, rows[i].Registration = kyc.FaceID(rows[i].Registration), ""
+	}
+	return rows, err
 }
 
 func (r reader) oldRows(ctx context.Context, op, query string, before time.Time, limit int) (rows []kyc.OldRow, err error) {
@@ -85,13 +91,8 @@ func (t *tx) ReplaceProfile(ctx context.Context, r *kyc.Registration) error {
 
 // DeleteOld implements [kyc.Tx].
 func (t *tx) DeleteOld(ctx context.Context, what kyc.OldKind, before time.Time) (n int, err error) {
-	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys, kyc.OldFaces: deleteOldFaces, kyc.OldEvents: deleteOldEvents}[what]
+	query := map[kyc.OldKind]string{kyc.OldCallbacks: deleteOldCallbacks, kyc.OldCalls: deleteOldCalls, kyc.OldIdempotencyKeys: deleteOldKeys, kyc.OldEvents: deleteOldEvents}[what]
 	err = t.use(ctx, "store.delete_old", func(_ context.Context, q *session) error {
-		if what == kyc.OldFaces {
-			if _, err := q.exec(deleteKeysOfOldFaces, newMicros(before)); err != nil {
-				return err
-			}
-		}
 		changed, err := q.exec(query, newMicros(before))
 		n = int(changed)
 		return err

@@ -75,6 +75,8 @@ const (
 	abandoned
 )
 
+var errNoTransaction = errors.New("the transaction has ended by itself")
+
 var errNoReturn = errors.New("the function did not return")
 
 // do runs fn on the writer and returns when its outcome is durable.
@@ -222,15 +224,8 @@ func (g *group) run(r *write) {
 		g.begun = true
 	}
 	alone := len(g.members) == 0 // the transaction is its savepoint
-	if !alone {
-		if _, err := g.q.exec(`SAVEPOINT w`); err != nil {
-			err = failure(r.ctx, "store.savepoint", err)
-			g.undo(err)
-			r.finish(err)
-			return
-		}
-	}
 	t := g.newTx()
+	t.unprotected = !alone
 	err := errNoReturn
 	defer func() { g.settle(r, t, alone, err) }()
 	err = r.call(t, g.log)
@@ -277,6 +272,7 @@ func (g *group) settle(r *write, t *tx, alone bool, err error) {
 	}
 	var undone error
 	switch {
+	case t.unprotected: // it has asked nothing of SQLite: there is nothing to keep or undo
 	case err == nil && alone:
 	case err == nil:
 		_, undone = g.q.exec(`RELEASE w`)
@@ -439,6 +435,10 @@ type tx struct {
 	broken error
 	over   bool // fn has returned
 
+	// unprotected means that others share the transaction and the savepoint is not set yet: the first statement sets it. To record a
+	// read, which most transactions only do, takes none.
+	unprotected bool
+
 	opened  []*dataKey   // those it has worked with
 	learned []learnedKey // partner keys to remember once this is committed
 	persons []touched    // of whom something has changed
@@ -460,6 +460,17 @@ func (t *tx) use(_ context.Context, op string, f func(context.Context, *session)
 	}
 	if t.broken != nil {
 		return t.broken
+	}
+	if t.unprotected {
+		t.unprotected = false
+		err := errNoTransaction
+		if t.q.inTransaction() { // outside of one a SAVEPOINT would begin its own
+			_, err = t.q.exec(`SAVEPOINT w`)
+		}
+		if err != nil {
+			t.broken = failure(untimed, "store.savepoint", err)
+			return t.broken
+		}
 	}
 	err := failure(untimed, op, f(untimed, t.q))
 	if err != nil && kyc.KindOf(err) != kyc.Conflict {

@@ -17,6 +17,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/unico/unicosim"
@@ -176,12 +177,20 @@ func (c sandboxCmd) configuration(data, public, simulated string) (config.Config
 	cfg.Providers.Leap.BaseURL = simulated + "/leap"
 	cfg.Providers.Leap.APIKey = config.NewSecret(leapsim.SandboxAPIKey)
 	cfg.Providers.Leap.PollEvery = 2 * time.Second // the simulator takes as long for a step
+	cfg.Providers.FinHub = config.DefaultFinHub()
+	cfg.Providers.FinHub.BaseURL = simulated + "/finhub"
+	cfg.Providers.FinHub.PollEvery = 2 * time.Second // the simulator decides in seconds, and nobody pays for a look
+	cfg.Providers.FinHub.Admin = &config.FinHubAdmin{
+		OrganizationID: finhubsim.SandboxOrganization, UserID: finhubsim.SandboxUser, Username: finhubsim.SandboxUsername,
+		Password:  config.NewSecret(finhubsim.SandboxPassword),
+		TenantKey: config.NewSecret(finhubsim.SandboxTenantKey), TenantSecret: config.NewSecret(finhubsim.SandboxTenantSecret),
+	}
 	if cfg.Providers.Unico, err = unicoConfig(data, simulated); err != nil {
 		return config.Config{}, err
 	}
 	cfg.Partners = []config.Partner{
-		{ID: qitechPartner, SourceKYC: config.SourceQITech},
-		{ID: opencoPartner, SourceKYC: config.SourceOpenCo},
+		{ID: qitechPartner, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme_1"},
+		{ID: opencoPartner, SourceKYC: config.SourceOpenCo, FinHubTenant: "fh_api_bazaar_1"},
 	}
 	return cfg, cfg.Validate()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
@@ -69,7 +70,7 @@ func newSimulators(gateway string) *simulators {
 		qitech.WebhookURL = gateway + "/callbacks/qitech"
 		unico.WebhookURL = gateway + "/callbacks/unico"
 	}
-	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), unicosim.New(unico), leapsim.New(leapsim.Config{})}, failed: make(chan error, 1)}
+	return &simulators{list: []simulator.Simulator{qitechsim.New(qitech), unicosim.New(unico), finhubsim.New(finhubsim.Config{}), leapsim.New(leapsim.Config{})}, failed: make(chan error, 1)}
 }
 
 // listen starts to serve and gives the simulators' base URL.

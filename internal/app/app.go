@@ -123,6 +123,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
 		Guesses: c.Limits.DocumentGuesses,
 		Wake:    func(at time.Time) { a.worker.Wake(at) }, UnknownStatus: upstreams.unknownStatus, Health: upstreams.health,
+		StaleHierarchy: upstreams.metrics.StaleHierarchy,
 	})
 	again, err := a.service.ReplayErasures(ctx, listed)
 	if err != nil {
@@ -324,7 +325,7 @@ func partners(c config.Config) []kyc.Partner {
 		if p.SourceKYC == config.SourceQITech {
 			source = kyc.SourceQitech
 		}
-		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source})
+		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source, FinHubTenant: kyc.Tenant(p.FinHubTenant)})
 	}
 	return out
 }

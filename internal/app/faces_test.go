@@ -407,7 +407,7 @@ func TestFaceWithoutAnswer(t *testing.T) {
 // input, finds the one registration. So does nobody's repeat.
 func TestFaceIsFoundLater(t *testing.T) {
 	t.Parallel()
-	for name, repeat := range map[string]string{"by key": "k", "by input": "", "by nobody": "nobody"} {
+	for name, repeat := range map[string]string{"by key": "k", "by input": "", "by input after the job": "late", "by nobody": "nobody"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := apptest.Start(t, apptest.Options{})
@@ -443,6 +443,9 @@ func TestFaceIsFoundLater(t *testing.T) {
 			}
 			g.Sim.Faults().Clear()
 			want := g.Sim.Faces(cpf)[0].RegistrationKey
+			if repeat == "late" {
+				noJobs(t, g)
+			}
 			if repeat != "nobody" {
 				g.Eventually(token, registerFace, input(), func(a apptest.Answer) bool {
 					return a.Str("registerFace.faceRegistration.registrationKey") == want
@@ -454,6 +457,14 @@ func TestFaceIsFoundLater(t *testing.T) {
 			}
 			if posts(g) != 1 || len(g.Sim.Faces("")) != 1 {
 				t.Errorf("%d calls, %d faces", posts(g), len(g.Sim.Faces("")))
+			}
+			if repeat == "nobody" { // whoever comes later with it is the repeat, once
+				if a := g.Query(token, registerFace, input()); a.Str("registerFace.faceRegistration.registrationKey") != want || posts(g) != 1 {
+					t.Errorf("the first to come: %s, %d calls", a.Body, posts(g))
+				}
+				if a := g.Query(token, registerFace, input()); a.Str("registerFace.faceRegistration.registrationKey") == want || posts(g) != 2 {
+					t.Errorf("the next one: %s, %d calls", a.Body, posts(g))
+				}
 			}
 		})
 	}

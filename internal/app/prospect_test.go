@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	customerFields = ` id provider providerCustomerId providerUserId status providerStatus statusDetail cip { status detail providerStatus stuckSince } nextAction { kind step message } version person { id name birthdate } `
-	registerLeap   = `mutation R($input: RegisterProspectInput!) { registerProspect(input: $input) { customer {` + customerFields + `} userErrors { code message path provider providerCode retryable } } }`
-	updateLeap     = `mutation U($input: UpdateProspectInput!) { updateProspect(input: $input) { customer {` + customerFields + `} userErrors { code message path provider providerCode retryable } } }`
-	customerByID   = `query C($id: ID!) { customer(id: $id) {` + customerFields + `} }`
+	prospectFields = ` id provider providerCustomerId providerUserId status providerStatus statusDetail cip { status detail providerStatus stuckSince } nextAction { kind step message } version person { id name birthdate } `
+	registerLeap   = `mutation R($input: RegisterProspectInput!) { registerProspect(input: $input) { customer {` + prospectFields + `} userErrors { code message path provider providerCode retryable } } }`
+	updateLeap     = `mutation U($input: UpdateProspectInput!) { updateProspect(input: $input) { customer {` + prospectFields + `} userErrors { code message path provider providerCode retryable } } }`
+	customerByID   = `query C($id: ID!) { customer(id: $id) {` + prospectFields + `} }`
 )
 
 // prospect is a good registerProspect input; the overrides replace or, with nil, remove fields.

@@ -17,6 +17,7 @@ import (
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
 	"github.com/kycgate/kycgate/providers"
+	"github.com/kycgate/kycgate/providers/finhub"
 	"github.com/kycgate/kycgate/providers/leap"
 	"github.com/kycgate/kycgate/providers/qitech"
 	"github.com/kycgate/kycgate/providers/unico"
@@ -56,6 +57,20 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 			Config: leap.Config{BaseURL: l.BaseURL, APIKey: l.APIKey.Reveal, UpdatePath: l.UpdatePath, Production: production, Version: o.Version.Version},
 		}
 	}
+	if f := c.Providers.FinHub; f != nil {
+		u.cadences[finhub.Name] = cadence(f.Upstream)
+		s.FinHub = &providers.Configured[finhub.Config]{
+			Limits: limits(f.Upstream, c.AnswerWithin),
+			Config: finhub.Config{
+				BaseURL: f.BaseURL, Token: f.Token.Reveal, Admin: finhubAdmin(f.Admin), Registration: finhub.Registration(f.Registration),
+				SearchPath: f.SearchPath, ActivationUser: finhub.ActivationUser(f.ActivationUser), ForwardedFor: f.ForwardedFor,
+				Production: production, Version: o.Version.Version,
+			},
+		}
+		if o.Clock != nil {
+			s.FinHub.Config.Now = o.Clock.Now
+		}
+	}
 	if c.Providers.Unico != nil {
 		configured, err := unicoSettings(o)
 		if err != nil {
@@ -73,6 +88,16 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 	var err error
 	u.set, err = providers.Open(s, u.metrics, o.Logger)
 	return u, err
+}
+
+func finhubAdmin(a *config.FinHubAdmin) *finhub.Admin {
+	if a == nil {
+		return nil
+	}
+	return &finhub.Admin{
+		OrganizationID: a.OrganizationID, UserID: a.UserID, Username: a.Username,
+		Password: a.Password.Reveal, TenantKey: a.TenantKey.Reveal, TenantSecret: a.TenantSecret.Reveal,
+	}
 }
 
 func unicoSettings(o Options) (*providers.Configured[unico.Config], error) {
@@ -266,6 +291,9 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		}
 	}
 	for _, p := range u.providers() {
+		if p.FetchCategoryHierarchy != nil {
+			checks = append(checks, tenantChecks(ctx, o.Config, p)...)
+		}
 		if p.FetchPersonAnalysis != nil {
 			_, err := p.FetchPersonAnalysis(ctx, kyc.NewAnalysisID())
 			tried("providers."+p.Name+".api_key", err)
@@ -281,6 +309,26 @@ func operationChecks(ctx context.Context, o Options) []Check {
 		if p.FetchFace != nil {
 			_, err := p.FetchFace(ctx, uuid.NewString())
 			tried("providers."+p.Name+".face_api_key", err)
+		}
+	}
+	return checks
+}
+
+// tenantChecks reads each tenant's categories, which only works with credentials that may speak for it.
+func tenantChecks(ctx context.Context, c config.Config, p kyc.Provider) (checks []Check) {
+	for i, partner := range c.Partners {
+		if partner.FinHubTenant == "" {
+			continue
+		}
+		name := fmt.Sprintf("partners[%d].finhub_tenant", i)
+		h, err := p.FetchCategoryHierarchy(ctx, kyc.Tenant(partner.FinHubTenant))
+		switch {
+		case err == nil:
+			checks = append(checks, Check{name, true, fmt.Sprintf("accepted; %d categories", len(h.Categories))})
+		case kyc.KindOf(err) == kyc.Credentials:
+			checks = append(checks, Check{name, false, "refused by the provider: check the credentials, the tenant, and that both are of this environment"})
+		default:
+			checks = append(checks, Check{name, false, "its categories could not be read (" + kyc.KindOf(err).String() + ")"})
 		}
 	}
 	return checks

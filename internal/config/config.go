@@ -208,7 +208,23 @@ type FinHub struct {
 	Admin *FinHubAdmin `yaml:"admin"`
 	// Registration chooses between the two paths FinHub documents.
 	Registration FinHubRegistration `yaml:"registration"`
+	// SearchPath is where a customer is found by e-mail address, under /api/v2.1; FinHub documents none. "" is a guess that
+	// does no harm, "-" turns it off.
+	SearchPath string `yaml:"search_path"`
+	// ActivationUser is what names the user in an activation; FinHub's documentation has both.
+	ActivationUser FinHubActivationUser `yaml:"activation_user"`
+	// ForwardedFor is the address FinHub is told a customer comes from.
+	ForwardedFor string `yaml:"forwarded_for"`
 }
+
+// FinHubActivationUser is what names the user in an activation.
+type FinHubActivationUser string
+
+// The two.
+const (
+	FinHubActivationID    FinHubActivationUser = "id"
+	FinHubActivationEmail FinHubActivationUser = "email"
+)
 
 // FinHubAdmin opens admin sessions instead of a fixed token.
 type FinHubAdmin struct {
@@ -305,7 +321,7 @@ func DefaultUnico() *Unico {
 
 // DefaultFinHub is an empty FinHub section.
 func DefaultFinHub() *FinHub {
-	return &FinHub{Upstream: defaultUpstream(), Registration: FinHubPlural}
+	return &FinHub{Upstream: defaultUpstream(), Registration: FinHubPlural, ActivationUser: FinHubActivationID, ForwardedFor: "127.0.0.1"}
 }
 
 // DefaultLeap is an empty Leap section.

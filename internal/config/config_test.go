@@ -90,6 +90,9 @@ providers:
     base_url: https://api.finhub.cloud
     registration: registration
     admin: {organization_id: o, user_id: u, username: n, password: env:FINHUB_TOKEN, tenant_key: tk-1, tenant_secret: ts-1}
+    search_path: /customer/find
+    activation_user: email
+    forwarded_for: '2001:db8::1'
   leap: {base_url: https://raas.nomas.cash, api_key: env:LEAP_KEY, update_path: /user/update, stuck_after: 24h}
 partners:
   - {id: acme, source_kyc: qitech, finhub_tenant: fh_api_acme_1, require: [PERSON, FACE]}
@@ -202,6 +205,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 			},
 			FinHub: &FinHub{
 				Upstream: common, BaseURL: "https://api.finhub.cloud", Registration: FinHubSingular,
+				SearchPath: "/customer/find", ActivationUser: FinHubActivationEmail, ForwardedFor: "2001:db8::1",
 				Admin: &FinHubAdmin{
 					OrganizationID: "o", UserID: "u", Username: "n",
 					Password: NewSecret("finhub-live-1"), TenantKey: NewSecret("tk-1"), TenantSecret: NewSecret("ts-1"),
@@ -359,6 +363,10 @@ func TestRules(t *testing.T) {
 		{"finhub without credentials", "    admin: {organization_id: o, user_id: u, username: n, password: env:FINHUB_TOKEN, tenant_key: tk-1, tenant_secret: ts-1}\n", "", "providers.finhub.token", "required"},
 		{"finhub with both", "    registration: registration", "    token: t-1", "providers.finhub.admin", "remove one"},
 		{"finhub registration", "registration: registration", "registration: enrol", "providers.finhub.registration", "plural"},
+		{"finhub search path", "search_path: /customer/find", "search_path: customer/find?x", "providers.finhub.search_path", "path"},
+		{"finhub activation user", "activation_user: email", "activation_user: phone", "providers.finhub.activation_user", "id or email"},
+		{"finhub forwarded for", "forwarded_for: '2001:db8::1'", "forwarded_for: here", "providers.finhub.forwarded_for", "address"},
+		{"finhub sandbox secret", "tenant_key: tk-1", "tenant_key: finhub-sandbox-tenant-key", "providers.finhub.admin.tenant_key", "sandbox"},
 		{"finhub without organization", "organization_id: o, ", "", "providers.finhub.admin.organization_id", "required"},
 		{"finhub without user", "user_id: u, ", "", "providers.finhub.admin.user_id", "required"},
 		{"finhub without username", "username: n, ", "", "providers.finhub.admin.username", "required"},
@@ -538,7 +546,7 @@ func TestStrict(t *testing.T) {
 		{"key in another case", "  audience:", "  Audience: a\n  audience:", "auth.Audience", "unknown key", 13},
 		{"key that may be a secret", "  audience:", "  'hunter2 hunter2': a\n  audience:", "auth.?", "unknown key", 13},
 		{"merge key", "  audience:", "  <<: {}\n  audience:", "auth.?", "unknown key", 13},
-		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 46},
+		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 49},
 		{"duplicate key", "listen:", "listen: a\nlisten:", "listen", "set twice, first in line 1", 2},
 		{"duplicate nested key", "failures: 4,", "failures: 4, failures: 5,", "providers.qitech.breaker.failures", "set twice", 29},
 		{"second document", "listen:", "environment: sandbox\n---\nlisten:", "--config", "second document", 2},

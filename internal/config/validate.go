@@ -21,11 +21,12 @@ import (
 // unicoSandboxCredential begins every credential of Unico's simulator, likewise.
 const unicoSandboxCredential = "unico-sandbox-"
 
-// sandboxCredential begins every credential that QI Tech's simulator accepts, and leapSandboxCredential those of Leap's. They are
+// sandboxCredential begins every credential that QI Tech's simulator accepts, leapSandboxCredential those of Leap's, and finhubSandbox those of FinHub's. They are
 // repeated here because the configuration knows no provider; tests of cmd/kycgate hold them against the simulators.
 const (
 	sandboxCredential     = "qitech-sandbox-"
 	leapSandboxCredential = "leap-sandbox-"
+	finhubSandbox         = "finhub-sandbox-"
 )
 
 // placeholders are what people write where a secret should be, and what documents print.
@@ -188,7 +189,7 @@ func (v *validator) strong(setting string, s Secret) {
 	word := strings.ToLower(strings.TrimSpace(text))
 	if strings.ContainsAny(text, "\r\n\x00") {
 		v.add(setting, "must be a single line")
-	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, leapSandboxCredential) || strings.Contains(word, unicoSandboxCredential)) {
+	} else if v.production && (slices.Contains(placeholders, word) || strings.HasPrefix(word, sandboxCredential) || strings.HasPrefix(word, leapSandboxCredential) || strings.HasPrefix(word, finhubSandbox) || strings.Contains(word, unicoSandboxCredential)) {
 		v.add(setting, "is a placeholder or a documented sandbox credential, which production refuses: use the real one")
 	}
 }
@@ -475,6 +476,15 @@ func (v *validator) finhub(at string, f *FinHub) {
 	if f.Registration != FinHubPlural && f.Registration != FinHubSingular {
 		v.add(at+".registration", "must be register (the plural path) or registration (the singular)")
 	}
+	if f.SearchPath != "" && f.SearchPath != "-" && !finhubPath.MatchString(f.SearchPath) {
+		v.add(at+".search_path", "must be a path under /api/v2.1 such as /customer/individual/search, or - for none")
+	}
+	if f.ActivationUser != FinHubActivationID && f.ActivationUser != FinHubActivationEmail {
+		v.add(at+".activation_user", "must be id or email")
+	}
+	if net.ParseIP(f.ForwardedFor) == nil {
+		v.add(at+".forwarded_for", "must be an IPv4 or IPv6 address")
+	}
 	switch {
 	case f.Token.IsZero() && f.Admin == nil:
 		v.add(at+".token", required+" (or %s.admin): FinHub's bearer token, as env:NAME or file:PATH", at)
@@ -495,6 +505,7 @@ func (v *validator) finhub(at string, f *FinHub) {
 
 var (
 	partnerID    = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	finhubPath   = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	finhubTenant = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`) // it travels in a header
 )
 
@@ -567,6 +578,11 @@ func (c Config) Warnings() []string {
 		}
 	} else if c.Providers.QITech.WebhookSecret.IsZero() {
 		warn("providers.qitech.webhook_secret", "is not set: QI Tech's webhooks cannot be verified and will be refused, late decisions come by polling")
+	}
+	for i, p := range c.Partners {
+		if p.FinHubTenant != "" && c.Providers.FinHub == nil {
+			warn(fmt.Sprintf("partners[%d].finhub_tenant", i), "is set, but providers.finhub is not configured: registerCustomer will answer PROVIDER_NOT_CONFIGURED to %s", p.ID)
+		}
 	}
 	if u := c.Providers.Unico; u != nil && u.WebhookAuth.IsZero() {
 		warn("providers.unico.webhook_auth", "is not set: Unico's webhooks cannot be verified and will be refused, results come by polling")

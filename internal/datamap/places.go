@@ -37,8 +37,9 @@ const (
 	inFace         = "`faces.sealed_face`"
 	inProcess      = "`processes.sealed_content`"
 	qitech         = "QI Tech"
-	leap           = "Leap"
+	finhub         = "FinHub"
 	unico          = "Unico"
+	leap           = "Leap"
 )
 
 var (
@@ -71,12 +72,17 @@ var places = map[string]place{
 	"PhoneInput":                            ofInput,
 	"AddressInput":                          ofInput,
 
-	"CustomerUser":                     {inCustomer, keyPerson, "FinHub", expiryPerson},
-	"RegisterProspectInput":            {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
-	"UpdateProspectInput":              {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
-	"FaceRegistration.documentNumber":  {inFace, keyPerson, qitech, expiryPerson},
-	"RegisterFaceInput.documentNumber": {inFace, keyPerson, qitech, expiryPerson},
-	"RegisterFaceInput.image":          capture(qitech),
+	"RegisterProspectInput":                  {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
+	"UpdateProspectInput":                    {inPerson + ", " + inCustomer, keyPerson, leap, expiryPerson},
+	"CustomerUser":                           {inCustomer, keyPerson, finhub, expiryPerson},
+	"RegisterCustomerInput":                  {inCustomer + ", " + inPerson, keyPerson, finhub, expiryPerson},
+	"RegisterCustomerInput.password":         {"", keyNone, finhub, expiryNever},
+	"RegisterCustomerInput.matchingPassword": {"", keyNone, finhub, expiryNever},
+	"CustomerAddressInput":                   {inCustomer + ", " + inPerson, keyPerson, finhub, expiryPerson},
+	"ActivateCustomerInput.code":             {"", keyNone, finhub, expiryNever},
+	"FaceRegistration.documentNumber":        {inFace, keyPerson, qitech, expiryPerson},
+	"RegisterFaceInput.documentNumber":       {inFace, keyPerson, qitech, expiryPerson},
+	"RegisterFaceInput.image":                capture(qitech),
 
 	"SubjectInput":               {inProcess, keyPerson, unico, expiryPerson},
 	"SelfieInput":                capture(unico),
@@ -101,8 +107,10 @@ var hidden = []struct {
 	{"`persons.document_index`", "document number, to find the person by it", keyIndex, expiryPerson},
 	{"`external_ids.external_index`", "external id, to find the person by it", keyIndex, expiryPerson},
 	{"`registrations.external_index`", "external id a registration came with", keyIndex, expirySnapshot},
-	{"`customers.email_index`", "e-mail address of a customer, to find them by it", keyIndex, expiryPerson},
-	{"`customers.phone_index`", "phone number of a customer, to find them by it", keyIndex, expiryPerson},
+	{"`customers.sealed_personal`", "what a provider of accounts was asked, but the password", keyPerson, expiryPerson},
+	{"`customers.email_index`", "e-mail address of a customer, of which there is one", keyIndex, expiryPerson},
+	{"`customers.phone_index`", "phone of a customer, where there may be one only", keyIndex, expiryPerson},
+	{"`customers`", "where a customer stands: status, category, consents, the provider's ids of it", keyNone, expiryPerson},
 	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
 	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
 	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},

@@ -104,7 +104,7 @@ func (b *bundle) counted(t *testing.T, outcome string) float64 {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if label(m, "outcome") == outcome {
+			if label(m, "outcome") == outcome && label(m, "kind") == string(kyc.JobAnalysis) { // what enqueue makes
 				return m.GetCounter().GetValue()
 			}
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/kycgate/kycgate/internal/auth"
 	"github.com/kycgate/kycgate/internal/config"
 	"github.com/kycgate/kycgate/kyc"
+	"github.com/kycgate/kycgate/providers/finhub/finhubsim"
 	"github.com/kycgate/kycgate/providers/leap/leapsim"
 	"github.com/kycgate/kycgate/providers/qitech/qitechsim"
 	"github.com/kycgate/kycgate/providers/simulator"
@@ -42,8 +43,9 @@ type Options struct {
 	Config func(*config.Config) // after everything else is set
 	Sim    qitechsim.Config
 	// Leap is Leap's simulator; its statuses change with every look-up unless StepDelay is given.
-	Leap  leapsim.Config
-	Unico unicosim.Config
+	Leap   leapsim.Config
+	FinHub finhubsim.Config
+	Unico  unicosim.Config
 	// Upstream replaces the simulator by any handler.
 	Upstream http.Handler
 	Clock    clockwork.Clock
@@ -56,6 +58,7 @@ type Options struct {
 type Gateway struct {
 	URL, AdminURL string
 	Sim           *qitechsim.Sim
+	FinHub        *finhubsim.Sim
 	Leap          *leapsim.Sim
 	Unico         *unicosim.Sim
 	SimURL        string // of the simulators, without /qitech
@@ -87,6 +90,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 		o.Leap.StepEveryLook = true
 	}
 	g.Leap = leapsim.New(o.Leap)
+	g.FinHub = finhubsim.New(o.FinHub)
 	if o.Unico.Delay == 0 {
 		o.Unico.Delay = unicosim.Never
 	}
@@ -99,7 +103,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	g.Unico = unicosim.New(o.Unico)
 	upstream := o.Upstream
 	if upstream == nil {
-		upstream = simulator.New(g.Sim, g.Unico, g.Leap)
+		upstream = simulator.New(g.Sim, g.Unico, g.FinHub, g.Leap)
 	}
 	sims := httptest.NewServer(upstream)
 	g.SimURL = sims.URL
@@ -125,7 +129,19 @@ func Start(tb testing.TB, o Options) *Gateway {
 	l.PollEvery, l.RetryAfter, l.Breaker.OpenFor, l.Timeout = 200*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
 	c.Providers.Leap = l
 	c.Providers.Unico = unicoConfig(tb, g.Dir, sims.URL)
-	c.Partners = []config.Partner{{ID: Acme, SourceKYC: config.SourceQITech}, {ID: Rival, SourceKYC: config.SourceQITech}, {ID: Bazaar, SourceKYC: config.SourceOpenCo}}
+	f := config.DefaultFinHub()
+	f.BaseURL = sims.URL + "/finhub"
+	f.Admin = &config.FinHubAdmin{
+		OrganizationID: finhubsim.SandboxOrganization, UserID: finhubsim.SandboxUser, Username: finhubsim.SandboxUsername,
+		Password:  config.NewSecret(finhubsim.SandboxPassword),
+		TenantKey: config.NewSecret(finhubsim.SandboxTenantKey), TenantSecret: config.NewSecret(finhubsim.SandboxTenantSecret),
+	}
+	f.PollEvery, f.RetryAfter, f.Breaker.OpenFor, f.Timeout = q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout
+	c.Providers.FinHub = f
+	c.Partners = []config.Partner{
+		{ID: Acme, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_acme"}, {ID: Rival, SourceKYC: config.SourceQITech, FinHubTenant: "fh_api_rival"},
+		{ID: Bazaar, SourceKYC: config.SourceOpenCo},
+	}
 	if o.Config != nil {
 		o.Config(&c)
 	}
@@ -155,6 +171,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 		}
 		g.client.CloseIdleConnections()
 		_ = g.Sim.Close()
+		_ = g.FinHub.Close()
 		_ = g.Leap.Close()
 		_ = g.Unico.Close()
 		sims.CloseClientConnections()

@@ -1,0 +1,658 @@
+package kyc
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Names of operations, as in metrics, the ledger and Query.providers.
+const (
+	opRegisterCustomer  = "register_customer"
+	opStartVerification = "start_verification"
+	opAcceptConsent     = "accept_consent"
+	opCheckActivation   = "check_activation"
+	opActivateCustomer  = "activate_customer"
+)
+
+// ambiguousCustomerFor is how long a call with an unknown end is looked up before it counts as not having happened: the caller is
+// asked to do it again, and FinHub refuses what it has (ours; reliability 4.2 waits ten minutes for a webhook).
+const ambiguousCustomerFor = 10 * time.Minute
+
+// customerEvent is one thing that happened to a customer. op is the operation; customer is set when it was taken, one of the others
+// when it was not.
+type customerEvent struct {
+	op          string
+	customer    *Customer
+	refusals    []UserError
+	fault       error // we are at fault; the caller is told INTERNAL
+	unavailable error // FinHub did not take it, as far as we know
+}
+
+// errLeaseLost rolls back what a job wrote after it had lost its lease: somebody else goes on.
+var errLeaseLost = &Error{Kind: Conflict, Op: "kyc.advance_customer"}
+
+// sendRegistration makes the recorded call and records its end.
+func (s *Service) sendRegistration(ctx context.Context, r *customerRegistration) error {
+	provider := s.providers[providerFinhub]
+	v, err := provider.RegisterCustomer(ctx, r.request)
+	if s.cutOff(ctx, err) {
+		return nil
+	}
+	end := endOf(err)
+	search := CustomerSearch{Tenant: r.partner.FinHubTenant, Email: r.request.Email}
+	// Perhaps it is there: this call's answer was lost, or an earlier one's was and this one is the duplicate.
+	if provider.FindCustomer != nil && (end.outcome == CallAmbiguous || KindOf(err) == Conflict && err != nil && r.attempt > 1) {
+		if found, lookErr := provider.FindCustomer(ctx, search); lookErr == nil {
+			v, err = found, nil
+		}
+	}
+	if s.cutOff(ctx, err) {
+		return nil
+	}
+	return s.settleRegistration(context.WithoutCancel(ctx), r, v, err, end)
+}
+
+// callEnd is what an error says about a call that was recorded.
+type callEnd struct {
+	outcome CallOutcome
+	code    string
+	fault   bool // we spoke wrongly
+}
+
+func endOf(err error) callEnd {
+	if err == nil {
+		return callEnd{outcome: CallSucceeded}
+	}
+	end := callEnd{code: codeOf(err)}
+	switch KindOf(err) {
+	case Rejected, Conflict, RateLimited, Credentials:
+		end.outcome = CallRejected
+	case Unavailable, Refused:
+		end.outcome = CallUnavailable
+	case NotFound, Invalid, Internal, Unauthenticated, Forbidden: // a 4xx that no retry can mend
+		if isContextError(err) || unclassified(err) {
+			end.outcome = CallAmbiguous // nobody said no: our own code failed after the call may have left
+			break
+		}
+		end.outcome, end.fault = CallRejected, true
+	default: // Ambiguous, and whatever we cannot name
+		end.outcome = CallAmbiguous
+	}
+	return end
+}
+
+// settleRegistration records the end of a registration's call and tells its caller.
+func (s *Service) settleRegistration(ctx context.Context, r *customerRegistration, v CustomerVerdict, err error, end callEnd) error {
+	now := s.now()
+	ev := customerEvent{op: opRegisterCustomer}
+	var next time.Time
+	writeErr := s.Store.Write(ctx, func(tx Tx) error {
+		ev, next = customerEvent{op: opRegisterCustomer}, time.Time{}
+		if err := tx.EndCall(ctx, string(r.customer.ID), opRegisterCustomer, end.outcome, end.code, now); err != nil {
+			return err
+		}
+		c, readErr := tx.Customer(ctx, r.partner.ID, r.customer.ID)
+		switch {
+		case readErr != nil:
+			return readErr
+		case c == nil || c.Version > 0: // erased, or found by somebody else meanwhile
+			ev.customer = c
+			if c == nil {
+				ev.unavailable = errRefused
+			}
+			_, err := tx.FinishJob(ctx, r.job.ID, r.job.Attempt)
+			return err
+		case err == nil:
+			if err := acceptCustomer(ctx, tx, c, v, now, c.Steps.GaveUp); err != nil {
+				return err
+			}
+			ev.customer = c
+			return finishJob(ctx, tx, r.job)
+		case KindOf(err) == Rejected:
+			ev.refusals = []UserError{customerRefusal(err)}
+		case KindOf(err) == Conflict:
+			ev.refusals = []UserError{duplicateEmail(nonEmpty(end.code))}
+		case end.fault:
+			ev.fault = err
+		default:
+			ev.unavailable = err
+		}
+		keep := r.attempt > 1 && ev.refusals == nil // an earlier call's end is still unknown
+		if (end.outcome == CallAmbiguous || keep) && s.providers[providerFinhub].FindCustomer != nil {
+			c.Submission = SubmissionAmbiguous
+			if err := tx.UpdateCustomer(ctx, c); err != nil {
+				return err
+			}
+			next = now.Add(s.customerWait(err, 1))
+			_, ok, err := tx.ReleaseJob(ctx, r.job.ID, r.job.Attempt, next, now, 1)
+			if err == nil && !ok {
+				err = errLeaseLost
+			}
+			return err
+		}
+		if err := takeBackCustomer(ctx, tx, c, r.key, now); err != nil {
+			return err
+		}
+		return finishJob(ctx, tx, r.job)
+	})
+	if writeErr != nil {
+		return writeErr
+	}
+	if err == nil && !v.Known {
+		s.UnknownStatus(providerFinhub)
+	}
+	if KindOf(err) == Rejected && err != nil {
+		s.hierarchies.of(r.partner.FinHubTenant).expire() // what it refused may be what we have an old copy of
+	}
+	s.logCustomer(r.customer.ID, opRegisterCustomer, err, end)
+	if !next.IsZero() {
+		s.Wake(next)
+	}
+	s.customerWaiters.publish(string(r.customer.ID), ev)
+	return nil
+}
+
+func finishJob(ctx context.Context, tx Tx, job *Job) error {
+	ok, err := tx.FinishJob(ctx, job.ID, job.Attempt)
+	if err == nil && !ok {
+		return errLeaseLost
+	}
+	return err
+}
+
+// customerRefusal is FinHub's explicit refusal of the data as the caller sees it.
+func customerRefusal(err error) UserError {
+	e := asError(err)
+	out := providerRefusal(providerFinhub, e)
+	if len(e.Path) > 1 && e.Path[1] == "parameters" {
+		out.Code, out.Message = CodeCategoryParameter, "the provider refused this parameter: correct it and register again"
+	}
+	return out
+}
+
+// acceptCustomer makes a customer exist for everybody: FinHub has said yes. The person made for it exists from now on too.
+func acceptCustomer(ctx context.Context, tx Tx, c *Customer, v CustomerVerdict, now time.Time, unclaimed bool) error {
+	p, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
+	if err != nil {
+		return err
+	}
+	if p != nil && p.Version == 0 {
+		p.Version, p.UpdatedAt = 1, now
+		if err := tx.UpdatePerson(ctx, p); err != nil {
+			return err
+		}
+	}
+	c.Apply(v, now)
+	c.Submission, c.Steps.Unclaimed, c.Steps.GaveUp = SubmissionAccepted, unclaimed, false
+	c.Version, c.UpdatedAt = 1, now
+	if err := audit(ctx, tx, now, c.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+		return err
+	}
+	return tx.UpdateCustomer(ctx, c)
+}
+
+// takeBackCustomer removes a registration that was never accepted, so that nothing of it is left but the ledger of calls.
+func takeBackCustomer(ctx context.Context, tx Tx, c *Customer, key string, now time.Time) error {
+	if err := tx.DeleteCustomer(ctx, c.PartnerID, c.ID); err != nil {
+		return err
+	}
+	if key != "" {
+		if err := tx.DeleteIdempotent(ctx, c.PartnerID, key); err != nil {
+			return err
+		}
+	}
+	events := []AuditEvent{c.event(AuditDelete, fieldCustomerUser, fieldCustomerStatus)}
+	p, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
+	if err != nil {
+		return err
+	}
+	made := p != nil && p.Version == 0
+	if made {
+		events = append(events, AuditEvent{Partner: p.PartnerID, Person: p.ID, Action: AuditDelete, Fields: changedFields(new(Profile), &p.Profile)})
+	}
+	if err := audit(ctx, tx, now, events...); err != nil || !made {
+		return err
+	}
+	return tx.DeletePerson(ctx, c.PartnerID, c.PersonID)
+}
+
+// Apply takes what FinHub says about a customer; it reports whether anything changed. Nothing leaves a final status: a late, repeated
+// or reordered word is a no-op. An unknown word keeps the status there is.
+// MUST: TestCustomerNeverLeavesAFinalStatus.
+func (c *Customer) Apply(v CustomerVerdict, now time.Time) bool {
+	if c.Status.Final() {
+		return false
+	}
+	before := *c
+	set := func(field **string, value string) {
+		if value != "" {
+			*field = &value
+		}
+	}
+	set(&c.ProviderCustomerID, v.CustomerID)
+	set(&c.ProviderUserID, v.UserID)
+	set(&c.ProviderPersonID, v.PersonID)
+	set(&c.ProviderStatus, v.ProviderStatus)
+	if c.User != nil {
+		user := *c.User
+		set(&user.ID, v.UserID)
+		if v.UserStatus != "" {
+			user.Status = v.UserStatus
+		}
+		c.User = &user
+	}
+	if v.Known {
+		c.Status = v.Status
+	}
+	if c.Status == CustomerActive && c.Steps != nil {
+		c.Steps.ActivatedAt, c.Steps.Activation = &now, ""
+		if c.User != nil && v.UserStatus == "" {
+			c.User.Status = "ACTIVE" // an activation makes the login active too (dossier B10)
+		}
+	}
+	return c.touched(before, now)
+}
+
+// touched brings next action, version and time up to a change, if there was one.
+func (c *Customer) touched(before Customer, now time.Time) bool {
+	c.NextAction = c.nextAction()
+	if reflect.DeepEqual(before, *c) {
+		return false
+	}
+	if c.Version > 0 { // one that is not accepted stays out of sight
+		c.Version++
+		c.UpdatedAt = now
+	}
+	return true
+}
+
+// applyCheck takes an activation check: only an explicit yes approves, only an explicit no rejects, and neither is taken back.
+func (c *Customer) applyCheck(k ActivationCheck, now time.Time) bool {
+	if c.Status.Final() {
+		return false
+	}
+	before := *c
+	steps := *c.Steps
+	c.Steps = &steps
+	steps.Consents = slices.Clone(steps.Consents)
+	if v := steps.Verification; v != nil {
+		verification := *v
+		steps.Verification = &verification
+		verification.apply(k)
+		c.StatusDetail = nonEmpty(verification.ProviderStatus)
+		if verification.State == VerificationRejected {
+			c.Status = CustomerRejected
+		}
+	}
+	steps.VerificationOK = steps.VerificationOK || k.VerificationOK
+	steps.ConsentOK = steps.ConsentOK || k.ConsentOK
+	steps.Missing = k.Missing
+	for i := range steps.Consents {
+		consent := &steps.Consents[i]
+		consent.Accepted = consent.Accepted || k.ConsentOK || k.Missing != nil && !slices.Contains(k.Missing, consent.Type)
+	}
+	if k.Active {
+		c.Status, steps.Activation = CustomerActive, ""
+		if steps.ActivatedAt == nil {
+			steps.ActivatedAt = &now
+		}
+	}
+	return c.touched(before, now)
+}
+
+func (v *CustomerVerification) apply(k ActivationCheck) {
+	said := k.Verification.ProviderStatus != "" || k.VerificationOK
+	if said && v.Submission != SubmissionAccepted {
+		v.Submission = SubmissionAccepted // it is there after all
+	}
+	if !said || v.State.Final() {
+		return // a check that says nothing about it does not make a waiting verification an open one
+	}
+	if k.Verification.ProviderStatus != "" {
+		v.State, v.ProviderStatus = k.Verification.State, k.Verification.ProviderStatus
+	}
+	if k.VerificationOK && v.State != VerificationRejected {
+		v.State = VerificationApproved
+	}
+	if k.Verification.ID != "" {
+		v.ProviderID = k.Verification.ID
+	}
+	if k.Verification.RequiredDocuments != nil {
+		v.RequiredDocuments = k.Verification.RequiredDocuments
+	}
+}
+
+// customerStep is what a customer's job does next.
+type customerStep uint8
+
+const (
+	stepNone customerStep = iota
+	stepLookUp
+	stepActivate
+	stepVerify
+	stepConsent
+	stepCheck // when its time has come
+)
+
+// step is the next thing to do for a customer; nothing waits for it that is not in the row.
+func (c *Customer) step() customerStep {
+	st := c.Steps
+	switch {
+	case c.Version == 0:
+		return stepLookUp
+	case c.Status.Final():
+		return stepNone
+	case st.Activation == SubmissionPlanned:
+		return stepActivate
+	case st.Verification != nil && st.Verification.Submission == SubmissionPlanned:
+		return stepVerify
+	case c.consentToSend() >= 0:
+		return stepConsent
+	case st.Activation != "",
+		st.Verification != nil && st.Verification.State != VerificationApproved,
+		c.unconfirmed():
+		return stepCheck
+	default:
+		return stepNone
+	}
+}
+
+// consentToSend finds a consent that FinHub may not have. One whose call had an unknown end is sent again: that does no harm.
+func (c *Customer) consentToSend() int {
+	return slices.IndexFunc(c.Steps.Consents, func(c CustomerConsent) bool { return c.Submission != SubmissionAccepted })
+}
+
+// unconfirmed: every consent was given, and FinHub has not said of all of them that they count.
+func (c *Customer) unconfirmed() bool {
+	return !c.Steps.ConsentOK && len(c.neededConsents()) == 0 && slices.ContainsFunc(c.Steps.Consents, func(c CustomerConsent) bool { return !c.Accepted })
+}
+
+// advanceCustomer does the next thing for a customer and records it.
+func (s *Service) advanceCustomer(ctx context.Context, job *Job) error {
+	c, err := s.Store.Customer(ctx, job.PartnerID, CustomerID(job.Subject))
+	if err != nil {
+		return err
+	}
+	if c == nil || c.Provider != providerFinhub {
+		return s.Store.Write(ctx, func(tx Tx) error {
+			_, err := tx.FinishJob(ctx, job.ID, job.Attempt)
+			return err
+		})
+	}
+	partner, provider := s.partners[c.PartnerID], s.providers[providerFinhub]
+	if partner.FinHubTenant == "" || provider.CheckActivation == nil {
+		// The operator took FinHub out of the configuration while customers were on their way.
+		return s.settleCustomer(ctx, job, c, "", func(context.Context, Tx, *Customer) (customerEvent, time.Duration, error) {
+			return customerEvent{}, time.Hour, nil
+		})
+	}
+	ref := CustomerReference{Tenant: partner.FinHubTenant}
+	if c.ProviderCustomerID != nil {
+		ref.CustomerID = *c.ProviderCustomerID
+	}
+	switch c.step() {
+	case stepLookUp:
+		return s.lookUpCustomer(ctx, job, c, provider, partner)
+	case stepActivate:
+		return s.activate(ctx, job, c, provider, ref)
+	case stepVerify:
+		return s.verify(ctx, job, c, provider, ref)
+	case stepConsent:
+		return s.consent(ctx, job, c, provider, ref)
+	case stepCheck:
+		return s.checkCustomer(ctx, job, c, provider, ref)
+	default:
+		return s.settleCustomer(ctx, job, c, "", func(context.Context, Tx, *Customer) (customerEvent, time.Duration, error) {
+			return customerEvent{}, 0, nil
+		})
+	}
+}
+
+// settleCustomer records what a step found out, in one transaction: change gets the customer as it is now and says how long to wait
+// when the same step has to be taken again. Then the job goes on with whatever is next. The event goes out after the commit.
+func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op string, change func(context.Context, Tx, *Customer) (customerEvent, time.Duration, error)) error {
+	ctx = context.WithoutCancel(ctx)
+	now := s.now()
+	var ev customerEvent
+	var next time.Time
+	err := s.Store.Write(ctx, func(tx Tx) error {
+		next = time.Time{}
+		current, err := tx.Customer(ctx, c.PartnerID, c.ID)
+		if err != nil {
+			return err
+		}
+		if current == nil { // erased meanwhile, with its jobs
+			ev = customerEvent{unavailable: errRefused}
+			_, err := tx.FinishJob(ctx, job.ID, job.Attempt)
+			return err
+		}
+		before := *current
+		var wait time.Duration
+		if ev, wait, err = change(ctx, tx, current); err != nil {
+			return err
+		}
+		if again, err := tx.Customer(ctx, c.PartnerID, c.ID); err != nil || again == nil { // it was taken back
+			if err == nil {
+				err = finishJob(ctx, tx, job)
+			}
+			return err
+		}
+		if before.Version > 0 && current.touched(before, now) { // what a look-up changes it has written itself
+			if err := tx.UpdateCustomer(ctx, current); err != nil {
+				return err
+			}
+			if err := audit(ctx, tx, now, current.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+				return err
+			}
+		}
+		failures := 0
+		switch current.step() {
+		case stepNone:
+			return finishJob(ctx, tx, job)
+		case stepCheck, stepLookUp:
+			failures = job.Failures + 1
+			switch {
+			case wait > 0:
+			case failures == 1:
+				wait = jitter(s.Cadences[providerFinhub].RetryAfter) // many are decided at once
+			default:
+				// Ten looks at the plain cadence, then ever more slowly: a review takes minutes or days.
+				wait = s.wait(&Analysis{Provider: providerFinhub}, step{verdict: new(Verdict)}, failures)
+			}
+		default:
+			if wait > 0 {
+				failures = job.Failures + 1
+			}
+		}
+		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, now.Add(wait), now, failures)
+		if err == nil && !ok {
+			return errLeaseLost
+		}
+		next = due
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !next.IsZero() {
+		s.Wake(next)
+	}
+	ev.op = op
+	if op != "" {
+		s.customerWaiters.publish(string(c.ID), ev)
+	}
+	return nil
+}
+
+// customerWait is how long until a failed step is taken again.
+func (s *Service) customerWait(err error, failures int) time.Duration {
+	return s.wait(&Analysis{Provider: providerFinhub}, step{err: err, wait: RetryAfter(err), fault: endOf(err).fault}, failures)
+}
+
+// lookUpCustomer asks FinHub for a customer whose registration had an unknown end. One that is there was made by that call. One that
+// is not, or that nobody can look for, is taken back after a while: its caller has been asked to register again.
+func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, provider Provider, partner Partner) error {
+	var v CustomerVerdict
+	err := error(E(NotFound, "kyc.advance_customer", nil))
+	if provider.FindCustomer != nil && c.Unique.Email != nil {
+		v, err = provider.FindCustomer(ctx, CustomerSearch{Tenant: partner.FinHubTenant, Email: *c.Unique.Email})
+	}
+	if s.cutOff(ctx, err) {
+		return nil
+	}
+	now := s.now()
+	return s.settleCustomer(ctx, job, c, opRegisterCustomer, func(ctx context.Context, tx Tx, current *Customer) (customerEvent, time.Duration, error) {
+		switch {
+		case current.Version > 0:
+			return customerEvent{customer: current}, 0, nil
+		case err == nil:
+			if err := acceptCustomer(ctx, tx, current, v, now, true); err != nil {
+				return customerEvent{}, 0, err
+			}
+			s.Logger.Info("a customer whose registration had an unknown end was found", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
+			return customerEvent{customer: current}, 0, nil
+		case provider.FindCustomer == nil, KindOf(err) == NotFound && now.Sub(current.UpdatedAt) > ambiguousCustomerFor:
+			s.Logger.Warn("a registration with an unknown end was not found; its caller has to register again", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
+			return customerEvent{unavailable: err}, 0, takeBackCustomer(ctx, tx, current, "", now)
+		}
+		current.Submission = SubmissionAmbiguous
+		return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), tx.UpdateCustomer(ctx, current)
+	})
+}
+
+// recordStep commits that a step's call is about to leave, before its first byte does.
+func (s *Service) recordStep(ctx context.Context, job *Job, c *Customer, op string, mark func(*CustomerSteps)) error {
+	now := s.now()
+	return s.Store.Write(ctx, func(tx Tx) error {
+		current, err := tx.Customer(ctx, c.PartnerID, c.ID)
+		if err != nil {
+			return err
+		}
+		if current == nil {
+			return errLeaseLost
+		}
+		mark(current.Steps)
+		if err := tx.UpdateCustomer(ctx, current); err != nil {
+			return err
+		}
+		return tx.InsertCall(ctx, &Call{PartnerID: c.PartnerID, Provider: providerFinhub, Operation: op, Reference: string(c.ID), Number: job.Attempt, StartedAt: now})
+	})
+}
+
+// endStep records the end of a step's call.
+func (s *Service) endStep(ctx context.Context, tx Tx, c *Customer, op string, err error, end callEnd) error {
+	s.logCustomer(c.ID, op, err, end)
+	return tx.EndCall(ctx, string(c.ID), op, end.outcome, end.code, s.now())
+}
+
+// checkCustomer reads how far FinHub is.
+func (s *Service) checkCustomer(ctx context.Context, job *Job, c *Customer, provider Provider, ref CustomerReference) error {
+	k, err := provider.CheckActivation(ctx, ref)
+	if s.cutOff(ctx, err) {
+		return nil
+	}
+	if err == nil && !k.Verification.Known {
+		s.UnknownStatus(providerFinhub)
+	}
+	if err != nil {
+		s.logCustomer(c.ID, opCheckActivation, err, endOf(err))
+	}
+	now := s.now()
+	return s.settleCustomer(ctx, job, c, opCheckActivation, func(_ context.Context, _ Tx, current *Customer) (customerEvent, time.Duration, error) {
+		if err != nil {
+			return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), nil
+		}
+		before := *current
+		if current.applyCheck(k, now) {
+			current.Version, current.UpdatedAt = before.Version, before.UpdatedAt // settleCustomer counts it
+		}
+		steps := *current.Steps
+		if v := steps.Verification; v != nil && v.Submission != SubmissionAccepted && now.Sub(v.StartedAt) > ambiguousCustomerFor {
+			steps.Verification = nil // FinHub does not know it: it may be started again
+		}
+		if steps.Activation != "" && job.Failures >= 2 {
+			steps.Activation = "" // three looks say that it is not active: it may be activated again
+		}
+		current.Steps = &steps
+		return customerEvent{customer: current}, 0, nil
+	})
+}
+
+func (s *Service) logCustomer(id CustomerID, op string, err error, end callEnd) {
+	if err == nil {
+		return
+	}
+	args := []any{"provider", providerFinhub, "operation", op, "customer", id, "kind", KindOf(err).String(), "code", end.code}
+	switch {
+	case end.fault:
+		s.Logger.Error("provider did not understand us; an operator must look", append(args, "err", err)...)
+	case KindOf(err) == Credentials:
+		s.Logger.Error("provider refuses our credentials", args...)
+	case KindOf(err) == Rejected:
+		s.Logger.Warn("provider refused a customer's data", args...)
+	default:
+		s.Logger.Debug("customer has to wait", args...)
+	}
+}
+
+// neededConsents are those the customer has not given yet, in FinHub's order.
+func (c *Customer) neededConsents() []ConsentType {
+	var out []ConsentType
+	if c.Steps.ConsentOK {
+		return nil
+	}
+	for _, t := range ConsentTypes() {
+		given := slices.ContainsFunc(c.Steps.Consents, func(g CustomerConsent) bool { return g.Type == t })
+		elsewhere := c.Steps.Missing != nil && !slices.Contains(c.Steps.Missing, t) // FinHub has it from another door
+		if !given && !elsewhere {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// nextAction says what a FinHub customer's way to the active account needs next (dossier B10).
+func (c *Customer) nextAction() *NextAction {
+	if c.Provider != providerFinhub || c.Steps == nil {
+		return c.NextAction
+	}
+	action := func(kind NextActionKind, message string) *NextAction {
+		step := StepCustomer
+		return &NextAction{Kind: kind, Step: &step, Message: message}
+	}
+	v := c.Steps.Verification
+	verified := c.Steps.VerificationOK || v != nil && v.State == VerificationApproved
+	switch {
+	case c.Status == CustomerActive:
+		return nil
+	case c.Status.Final():
+		return action(ActionContactSupport, "FinHub refused the customer: ask FinHub's support")
+	case v == nil && !verified:
+		plan := c.verificationPlan()
+		return action(ActionCaptureDocument, "start the verification (startCustomerVerification); FinHub will ask for "+strings.Join(plan.RequiredDocuments, ", "))
+	case !verified && v.Submission != SubmissionAccepted:
+		return action(ActionWait, "the verification is being started")
+	case !verified && v.State == VerificationDocuments:
+		return action(ActionCaptureDocument, "hand in at FinHub: "+strings.Join(v.RequiredDocuments, ", "))
+	case !verified:
+		return action(ActionWait, "FinHub is verifying the customer ("+v.Level+"); it wants "+strings.Join(v.RequiredDocuments, ", "))
+	}
+	if needed := c.neededConsents(); len(needed) > 0 {
+		words := make([]string, len(needed))
+		for i, t := range needed {
+			words[i] = string(t)
+		}
+		return action(ActionAcceptTerms, "let the customer consent (acceptConsent): "+strings.Join(words, ", "))
+	}
+	switch {
+	case c.consentToSend() >= 0, c.unconfirmed():
+		return action(ActionWait, "FinHub is recording the consents")
+	case c.Steps.Activation != "":
+		return action(ActionWait, "the account is being activated")
+	default:
+		return action(ActionActivateAccount, "activate the account (activateCustomer) with the code FinHub sent to the customer by e-mail")
+	}
+}

@@ -1,0 +1,110 @@
+package kyc
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever FinHub says in whatever order: nothing leaves a final status, an unknown word opens and closes nothing, only an explicit yes
+// activates, what was approved stays approved, and the version counts every visible change and nothing else.
+func TestCustomerNeverLeavesAFinalStatus(t *testing.T) {
+	t.Parallel()
+	statuses := rapid.SampledFrom([]CustomerStatus{CustomerPending, CustomerPendingActivation, CustomerActive, CustomerRejected})
+	states := rapid.SampledFrom([]VerificationState{VerificationOpen, VerificationDocuments, VerificationApproved, VerificationRejected})
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+		c := &Customer{Provider: providerFinhub, Status: CustomerPendingActivation, Version: 1, Steps: &CustomerSteps{}, User: &CustomerUser{}}
+		if rapid.Bool().Draw(t, "started") {
+			plan := c.verificationPlan()
+			plan.Submission = SubmissionAccepted
+			c.Steps.Verification = &plan
+		}
+		for range rapid.IntRange(1, 12).Draw(t, "words") {
+			now = now.Add(time.Second)
+			before, approved := *c, c.Steps.VerificationOK
+			yes, no := false, false
+			if rapid.Bool().Draw(t, "verdict") {
+				v := CustomerVerdict{CustomerID: "c", Known: rapid.Bool().Draw(t, "known"), ProviderStatus: "WORD"}
+				v.Status = CustomerPending
+				if v.Known {
+					v.Status = statuses.Draw(t, "status")
+				}
+				yes, no = v.Known && v.Status == CustomerActive, v.Known && v.Status == CustomerRejected
+				if changed := c.Apply(v, now); changed != (c.Version != before.Version) {
+					t.Fatalf("changed %t, version %d -> %d", changed, before.Version, c.Version)
+				}
+			} else {
+				k := ActivationCheck{VerificationOK: rapid.Bool().Draw(t, "verified"), ConsentOK: rapid.Bool().Draw(t, "consented"), Active: rapid.Bool().Draw(t, "active")}
+				k.Verification = VerificationVerdict{State: states.Draw(t, "state"), Known: true, ProviderStatus: rapid.SampledFrom([]string{"", "WORD"}).Draw(t, "word")}
+				yes = k.Active
+				no = c.Steps.Verification != nil && k.Verification.ProviderStatus != "" && k.Verification.State == VerificationRejected
+				if changed := c.applyCheck(k, now); changed != (c.Version != before.Version) {
+					t.Fatalf("changed %t, version %d -> %d", changed, before.Version, c.Version)
+				}
+			}
+			switch {
+			case before.Status.Final() && (c.Status != before.Status || c.Version != before.Version):
+				t.Fatalf("%s became %s", before.Status, c.Status)
+			case !before.Status.Final() && c.Status == CustomerActive && !yes, !before.Status.Final() && c.Status == CustomerRejected && !no && !before.Status.Final():
+				t.Fatalf("%s without a word for it", c.Status)
+			case approved && !c.Steps.VerificationOK:
+				t.Fatal("an approval was taken back")
+			case (c.NextAction == nil) != (c.Status == CustomerActive) && c.Version > 1:
+				t.Fatalf("%s with next action %v", c.Status, c.NextAction)
+			}
+		}
+	})
+}
+
+// nextAction leads from one step to the next.
+func TestNextActionLeads(t *testing.T) {
+	t.Parallel()
+	high, low := "HIGH", "LOW"
+	c := &Customer{Provider: providerFinhub, Status: CustomerPendingActivation, Version: 1, Steps: &CustomerSteps{}, Category: &CustomerCategory{RiskLevel: &low}}
+	expect := func(what string, want NextActionKind) {
+		t.Helper()
+		if got := c.nextAction(); got == nil || got.Kind != want || *got.Step != StepCustomer || got.Message == "" {
+			t.Errorf("%s: %+v, want %s", what, got, want)
+		}
+	}
+	expect("registered", ActionCaptureDocument)
+	few := c.nextAction().Message
+	c.Category.RiskLevel = &high
+	if plan := c.verificationPlan(); plan.Level != "POWER_TENANT_VERIFIED" || plan.Type != "ENHANCED_DUE_DILIGENCE" || len(plan.RequiredDocuments) != 5 || len(c.nextAction().Message) <= len(few) {
+		t.Errorf("a high risk asks for %+v", plan)
+	}
+	plan := c.verificationPlan()
+	c.Steps.Verification = &plan
+	expect("planned", ActionWait)
+	plan.Submission = SubmissionAccepted
+	expect("open", ActionWait)
+	plan.State = VerificationDocuments
+	expect("documents", ActionCaptureDocument)
+	plan.State = VerificationApproved
+	expect("approved", ActionAcceptTerms)
+	c.Steps.Consents = []CustomerConsent{{Type: ConsentTerms, Submission: SubmissionAccepted, Accepted: true}}
+	if needed := c.neededConsents(); !slices.Equal(needed, []ConsentType{ConsentPrivacy, ConsentDataProcessing}) {
+		t.Errorf("needed %v", needed)
+	}
+	c.Steps.Missing = []ConsentType{ConsentDataProcessing}
+	if needed := c.neededConsents(); !slices.Equal(needed, []ConsentType{ConsentDataProcessing}) {
+		t.Errorf("FinHub has one from elsewhere: needed %v", needed)
+	}
+	c.Steps.Consents = append(c.Steps.Consents, CustomerConsent{Type: ConsentDataProcessing, Submission: SubmissionPlanned})
+	expect("being recorded", ActionWait)
+	c.Steps.Consents[1].Submission = SubmissionAccepted
+	expect("not confirmed", ActionWait)
+	c.Steps.ConsentOK = true
+	expect("consented", ActionActivateAccount)
+	c.Steps.Activation = SubmissionSent
+	expect("activating", ActionWait)
+	c.Status = CustomerRejected
+	expect("rejected", ActionContactSupport)
+	c.Status = CustomerActive
+	if a := c.nextAction(); a != nil {
+		t.Errorf("active: %+v", a)
+	}
+}
