@@ -55,15 +55,15 @@ type AuditRecord struct {
 	RequestID *string
 }
 
-// isCoordinate reports whether a text can be a field of the schema: Type.field, letters only but for one digit at the
-// end of a field (address2). No value is.
+// isCoordinate reports whether a text can be a field of the schema: Type.field, letters and at most one digit at the end (address2).
+// No value is.
 func isCoordinate(s string) bool {
 	typ, field, found := strings.Cut(s, ".")
 	if !found || typ == "" || field == "" || len(s) > 128 || typ[0] < 'A' || typ[0] > 'Z' || field[0] < 'a' || field[0] > 'z' {
 		return false
 	}
-	if last := len(field) - 1; field[last] >= '0' && field[last] <= '9' {
-		field = field[:last]
+	if last := field[len(field)-1]; last >= '0' && last <= '9' {
+		field = field[:len(field)-1]
 	}
 	return strings.Trim(typ, letters) == "" && strings.Trim(field, letters) == ""
 }
