@@ -506,6 +506,7 @@ func prospectRefusal(c *Customer, err error) *UserError {
 // time, dossier A11.10).
 const (
 	pollDensest = 8    // the first look comes after an eighth
+	pollLater   = 10   // after a yes nobody waits, and a thousand of them must not take the budget of those who do
 	pollOpen    = 120  // an open prospect is looked at once an hour at the least, with the default of 30 s
 	pollSettled = 2880 // one that is done, or stuck, once a day
 )
@@ -539,7 +540,7 @@ func (s *Service) prospectWait(c *Customer, st prospectStep, failures int, now t
 func pollAfter(c *Customer, every time.Duration, now time.Time) time.Duration {
 	least, most := every/pollDensest, pollOpen*every
 	if c.Status == CustomerActive || c.Cip.StuckSince != nil {
-		least, most = every, pollSettled*every // nobody waits for what comes after a yes
+		least, most = pollLater*every, pollSettled*every
 	}
 	return min(max(now.Sub(c.Prospect.ChangedAt)/2, least), most)
 }
