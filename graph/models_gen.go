@@ -15,6 +15,9 @@ type Mutation struct {
 type Query struct {
 }
 
+type Subscription struct {
+}
+
 // The kinds of personal data and what a masked reader sees of each.
 type PersonalData string
 

@@ -27,12 +27,14 @@ type ResolverRoot interface {
 	DeadJobConnection() DeadJobConnectionResolver
 	FaceRegistration() FaceRegistrationResolver
 	Mutation() MutationResolver
+	OnboardingStep() OnboardingStepResolver
 	Person() PersonResolver
 	PersonConnection() PersonConnectionResolver
 	Process() ProcessResolver
 	ProcessConnection() ProcessConnectionResolver
 	Query() QueryResolver
 	RegistrationConnection() RegistrationConnectionResolver
+	Subscription() SubscriptionResolver
 }
 
 type DirectiveRoot struct {
@@ -109,6 +111,12 @@ type ComplexityRoot struct {
 		ProviderStatus func(childComplexity int) int
 		Status         func(childComplexity int) int
 		StuckSince     func(childComplexity int) int
+	}
+
+	CreateSubjectTokenPayload struct {
+		ExpiresAt  func(childComplexity int) int
+		Token      func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	Customer struct {
@@ -235,6 +243,7 @@ type ComplexityRoot struct {
 		ActivateCustomer          func(childComplexity int, input kyc.ActivateCustomerInput) int
 		CaptureDocument           func(childComplexity int, input kyc.CaptureDocumentInput) int
 		CheckLiveness             func(childComplexity int, input kyc.CheckLivenessInput) int
+		CreateSubjectToken        func(childComplexity int, input kyc.CreateSubjectTokenInput) int
 		ErasePerson               func(childComplexity int, input kyc.ErasePersonInput) int
 		ExportPerson              func(childComplexity int, personID string) int
 		RefreshProcess            func(childComplexity int, id string) int
@@ -253,6 +262,24 @@ type ComplexityRoot struct {
 		Kind    func(childComplexity int) int
 		Message func(childComplexity int) int
 		Step    func(childComplexity int) int
+	}
+
+	Onboarding struct {
+		NextAction func(childComplexity int) int
+		State      func(childComplexity int) int
+		Steps      func(childComplexity int) int
+		UpdatedAt  func(childComplexity int) int
+		Version    func(childComplexity int) int
+	}
+
+	OnboardingStep struct {
+		Kind      func(childComplexity int) int
+		Provider  func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Required  func(childComplexity int) int
+		Status    func(childComplexity int) int
+		Subject   func(childComplexity int) int
+		UpdatedAt func(childComplexity int) int
 	}
 
 	PageInfo struct {
@@ -286,6 +313,7 @@ type ComplexityRoot struct {
 		Name              func(childComplexity int) int
 		Nationality       func(childComplexity int) int
 		Occupation        func(childComplexity int) int
+		Onboarding        func(childComplexity int) int
 		Phones            func(childComplexity int) int
 		Processes         func(childComplexity int, first *int, after *string, kind *kyc.ProcessKind) int
 		Registrations     func(childComplexity int, first *int, after *string) int
@@ -465,6 +493,11 @@ type ComplexityRoot struct {
 	ReusableDocument struct {
 		DocumentID   func(childComplexity int) int
 		DocumentType func(childComplexity int) int
+	}
+
+	Subscription struct {
+		OnboardingUpdated func(childComplexity int, personID string, sinceVersion *int) int
+		ProcessUpdated    func(childComplexity int, id string, sinceVersion *int) int
 	}
 
 	UpdateProspectPayload struct {
@@ -781,6 +814,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CipState.StuckSince(childComplexity), true
+
+	case "CreateSubjectTokenPayload.expiresAt":
+		if e.ComplexityRoot.CreateSubjectTokenPayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateSubjectTokenPayload.ExpiresAt(childComplexity), true
+	case "CreateSubjectTokenPayload.token":
+		if e.ComplexityRoot.CreateSubjectTokenPayload.Token == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateSubjectTokenPayload.Token(childComplexity), true
+	case "CreateSubjectTokenPayload.userErrors":
+		if e.ComplexityRoot.CreateSubjectTokenPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateSubjectTokenPayload.UserErrors(childComplexity), true
 
 	case "Customer.category":
 		if e.ComplexityRoot.Customer.Category == nil {
@@ -1268,6 +1320,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CheckLiveness(childComplexity, args["input"].(kyc.CheckLivenessInput)), true
+	case "Mutation.createSubjectToken":
+		if e.ComplexityRoot.Mutation.CreateSubjectToken == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createSubjectToken_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateSubjectToken(childComplexity, args["input"].(kyc.CreateSubjectTokenInput)), true
 	case "Mutation.erasePerson":
 		if e.ComplexityRoot.Mutation.ErasePerson == nil {
 			break
@@ -1420,6 +1483,80 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.NextAction.Step(childComplexity), true
 
+	case "Onboarding.nextAction":
+		if e.ComplexityRoot.Onboarding.NextAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Onboarding.NextAction(childComplexity), true
+	case "Onboarding.state":
+		if e.ComplexityRoot.Onboarding.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Onboarding.State(childComplexity), true
+	case "Onboarding.steps":
+		if e.ComplexityRoot.Onboarding.Steps == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Onboarding.Steps(childComplexity), true
+	case "Onboarding.updatedAt":
+		if e.ComplexityRoot.Onboarding.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Onboarding.UpdatedAt(childComplexity), true
+	case "Onboarding.version":
+		if e.ComplexityRoot.Onboarding.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Onboarding.Version(childComplexity), true
+
+	case "OnboardingStep.kind":
+		if e.ComplexityRoot.OnboardingStep.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Kind(childComplexity), true
+	case "OnboardingStep.provider":
+		if e.ComplexityRoot.OnboardingStep.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Provider(childComplexity), true
+	case "OnboardingStep.reason":
+		if e.ComplexityRoot.OnboardingStep.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Reason(childComplexity), true
+	case "OnboardingStep.required":
+		if e.ComplexityRoot.OnboardingStep.Required == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Required(childComplexity), true
+	case "OnboardingStep.status":
+		if e.ComplexityRoot.OnboardingStep.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Status(childComplexity), true
+	case "OnboardingStep.subject":
+		if e.ComplexityRoot.OnboardingStep.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.Subject(childComplexity), true
+	case "OnboardingStep.updatedAt":
+		if e.ComplexityRoot.OnboardingStep.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OnboardingStep.UpdatedAt(childComplexity), true
+
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
 			break
@@ -1571,6 +1708,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Person.Occupation(childComplexity), true
+	case "Person.onboarding":
+		if e.ComplexityRoot.Person.Onboarding == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Person.Onboarding(childComplexity), true
 	case "Person.phones":
 		if e.ComplexityRoot.Person.Phones == nil {
 			break
@@ -2326,6 +2469,29 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ReusableDocument.DocumentType(childComplexity), true
 
+	case "Subscription.onboardingUpdated":
+		if e.ComplexityRoot.Subscription.OnboardingUpdated == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_onboardingUpdated_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.OnboardingUpdated(childComplexity, args["personId"].(string), args["sinceVersion"].(*int)), true
+	case "Subscription.processUpdated":
+		if e.ComplexityRoot.Subscription.ProcessUpdated == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_processUpdated_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.ProcessUpdated(childComplexity, args["id"].(string), args["sinceVersion"].(*int)), true
+
 	case "UpdateProspectPayload.customer":
 		if e.ComplexityRoot.UpdateProspectPayload.Customer == nil {
 			break
@@ -2415,6 +2581,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputCaptureDocumentInput,
 		ec.unmarshalInputCategoryParameterInput,
 		ec.unmarshalInputCheckLivenessInput,
+		ec.unmarshalInputCreateSubjectTokenInput,
 		ec.unmarshalInputCustomerAddressInput,
 		ec.unmarshalInputEmailInput,
 		ec.unmarshalInputErasePersonInput,
@@ -2475,6 +2642,23 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			ctx = graphql.WithUnmarshalerMap(ctx, inputUnmarshalMap)
 			data := ec._Mutation(ctx, opCtx.Operation.SelectionSet)
 			var buf bytes.Buffer
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
+		}
+	case ast.Subscription:
+		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
+
+		var buf bytes.Buffer
+		return func(ctx context.Context) *graphql.Response {
+			buf.Reset()
+			data := next(ctx)
+
+			if data == nil {
+				return nil
+			}
 			data.MarshalGQL(&buf)
 
 			return &graphql.Response{
@@ -2616,8 +2800,8 @@ type PageInfo {
 type Query {
   "Any object by its global id. Another partner's object, one the token's scopes do not cover and one that does not exist are all null."
   node(id: ID!): Node @scope(any: [PERSONS_READ, PROCESSES_READ, CUSTOMERS_READ])
-  "One person by our id."
-  person(id: ID!): Person @scope(any: [PERSONS_READ])
+  "One person by our id. A subject token knows its own person only."
+  person(id: ID!): Person @scope(any: [PERSONS_READ], subject: true)
   "One person by CPF, formatted or bare."
   personByDocument(documentNumber: String! @pii(kind: DOCUMENT)): Person @scope(any: [PERSONS_READ])
   "One person by any external id ever mapped to them."
@@ -2636,7 +2820,7 @@ type Query {
   "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
   faceRegistrationByDocument(documentNumber: String! @pii(kind: DOCUMENT)): FaceRegistration @scope(any: [PERSONS_READ])
   "One process by our id."
-  process(id: ID!): Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  process(id: ID!): Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "The partner's processes, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   processes(first: Int = 25, after: String @nonpii, filter: ProcessFilter): ProcessConnection! @scope(any: [PROCESSES_READ])
   """
@@ -2713,6 +2897,21 @@ type Mutation {
   itself recorded in the audit log.
   """
   exportPerson(personId: ID!): ExportPersonPayload! @scope(any: [ADMIN])
+  """
+  A token for the front end of one person, signed by this gateway: it reads that person's onboarding and starts that person's processes,
+  and nothing else. It cannot be taken back; it ends by itself.
+  """
+  createSubjectToken(input: CreateSubjectTokenInput!): CreateSubjectTokenPayload! @scope(any: [PERSONS_WRITE, PROCESSES_WRITE])
+}
+
+type Subscription {
+  """
+  Every version of a process after ` + "`" + `sinceVersion` + "`" + `, once and in order, each as it was; without it, how the process stands now and what
+  comes. Whoever reconnects with the last version they have seen misses nothing. Versions are kept 30 days.
+  """
+  processUpdated(id: ID!, sinceVersion: Int): Process! @scope(any: [PROCESSES_READ], subject: true)
+  "Every version of a person's onboarding, in the same way."
+  onboardingUpdated(personId: ID!, sinceVersion: Int): Onboarding! @scope(any: [PERSONS_READ], subject: true)
 }
 
 "A natural person of this partner. One CPF is one person."
@@ -2759,6 +2958,8 @@ type Person implements Node {
   audit(first: Int = 25, after: String @nonpii): AuditConnection! @scope(any: [ADMIN])
   "Biometric and document checks of this person, newest first. ` + "`" + `first` + "`" + ` is 1 to 100."
   processes(first: Int = 25, after: String @nonpii, kind: ProcessKind): ProcessConnection! @scope(any: [PROCESSES_READ])
+  "Where the person is on the way to being approved, and what to do next."
+  onboarding: Onboarding! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
   "First registration."
   createdAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "Last change of any field, the KYC status included."
@@ -2888,6 +3089,8 @@ enum AuditAction {
 input PersonFilter {
   "Persons whose ` + "`" + `kyc.status` + "`" + ` is this."
   kycStatus: KycStatus
+  "Persons whose ` + "`" + `onboarding.state` + "`" + ` is this."
+  onboardingState: OnboardingState
   "Registered first after this instant."
   createdAfter: DateTime
   "Registered first before this instant."
@@ -3279,13 +3482,99 @@ enum CipStatusDetail {
   UNKNOWN
 }
 
+"Where a person is on the way to being approved: all facts known of them, put together by what the partner requires."
+type Onboarding {
+  "APPROVED only when every required step has PASSED, REJECTED when one has FAILED."
+  state: OnboardingState! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "Every step that is required, and every other one of which something is known, in the order in which they are best done."
+  steps: [OnboardingStep!]! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "What to do next; null when the person is APPROVED."
+  nextAction: NextAction @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "When it came to be as it is."
+  updatedAt: DateTime! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "Grows by one with every change of state, steps or next action: what ` + "`" + `onboardingUpdated` + "`" + ` takes as ` + "`" + `sinceVersion` + "`" + `."
+  version: Int! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+}
+
+"Where a person stands, from the steps their partner requires."
+enum OnboardingState {
+  "Nothing required has begun."
+  NOT_STARTED
+  "Something is still missing or being checked."
+  IN_PROGRESS
+  "Something has to be mended: ` + "`" + `nextAction` + "`" + ` says what."
+  ACTION_REQUIRED
+  "People are looking at what is left."
+  IN_REVIEW
+  "Every required step said an explicit yes."
+  APPROVED
+  "A required step said an explicit no."
+  REJECTED
+}
+
+"One step of an onboarding."
+type OnboardingStep {
+  "Which."
+  kind: StepKind! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "Where it stands."
+  status: StepStatus! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "Whether the partner requires it. The others are told and do not count."
+  required: Boolean! @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "Who was asked, as in metrics; null when nobody was. Not for subject tokens."
+  provider: String @scope(any: [PERSONS_READ, PERSONS_WRITE]) @nonpii
+  """
+  Why, as one of our own codes, the same for every provider: ` + "`" + `DATA_REFUSED` + "`" + `, ` + "`" + `REJECTED` + "`" + `, ` + "`" + `NOT_LIVE` + "`" + `, ` + "`" + `MISMATCH` + "`" + `, ` + "`" + `FRAUD` + "`" + `, ` + "`" + `INCONCLUSIVE` + "`" + `,
+  ` + "`" + `NEW_CAPTURE` + "`" + `, ` + "`" + `TECHNICAL` + "`" + `, ` + "`" + `CORRECT_DATA` + "`" + `, ` + "`" + `TERMS` + "`" + `, ` + "`" + `DOCUMENT` + "`" + `, ` + "`" + `ACTIVATION` + "`" + `, ` + "`" + `UNKNOWN_ANSWER` + "`" + `. Null where the status says it all, and for
+  subject tokens where it is FAILED: it would tell somebody who tries to get through what gave them away.
+  """
+  reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true) @nonpii
+  "What decides: the person, a face, a process, a customer. Null while there is none, and where the token's scopes do not cover it."
+  subject: Node @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+  "When it came to be as it is; null when nothing is known of it."
+  updatedAt: DateTime @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true)
+}
+
+"Where a step stands."
+enum StepStatus {
+  "Nothing is known of it."
+  MISSING
+  "It is being checked, or a provider cannot be reached and the work goes on by itself."
+  PENDING
+  "Somebody has to do something: ` + "`" + `nextAction` + "`" + ` says what, for the first such step."
+  ACTION_REQUIRED
+  "People are looking at it."
+  IN_REVIEW
+  "An explicit yes."
+  PASSED
+  "An explicit no."
+  FAILED
+}
+
+"For whom a token is, and for how long."
+input CreateSubjectTokenInput {
+  "A person of this partner."
+  personId: ID!
+  "60 to 3600."
+  ttlSeconds: Int = 900
+}
+
+"A token for one person. When ` + "`" + `userErrors` + "`" + ` is not empty the others are null."
+type CreateSubjectTokenPayload {
+  "A bearer token: whoever has it is that person."
+  token: String @scope(any: [PERSONS_WRITE, PROCESSES_WRITE]) @nonpii
+  "When it ends."
+  expiresAt: DateTime @scope(any: [PERSONS_WRITE, PROCESSES_WRITE])
+  "Every reason for a refusal, all at once."
+  userErrors: [UserError!]! @scope(any: [PERSONS_WRITE, PROCESSES_WRITE])
+}
+
 "What has to happen next, and by whom."
 type NextAction {
   "For programs."
   kind: NextActionKind! @scope(any: [ANY], subject: true)
   "The step of the onboarding it belongs to."
   step: StepKind @scope(any: [ANY], subject: true)
-  "For people, in English."
+  "For people. In an onboarding: English, Portuguese or Spanish, as ` + "`" + `Accept-Language` + "`" + ` asks. It names no provider."
   message: String! @scope(any: [ANY], subject: true) @nonpii
 }
 
@@ -3568,25 +3857,25 @@ type Process implements Node {
   "What it is for."
   kind: ProcessKind! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
   "What the provider checks: what the key it is made with enables."
-  capabilities: [Capability!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  capabilities: [Capability!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Who checks: ` + "`" + `unico` + "`" + `."
-  provider: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  provider: String! @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "The provider's id; null until it has answered."
-  providerProcessId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  providerProcessId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "Nothing leaves COMPLETED, CANCELED and FAILED."
   status: ProcessStatus! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
   "Null until COMPLETED: results of an unfinished process mean nothing and are never shown."
-  result: ProcessResult @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  result: ProcessResult @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Why it is FAILED or CANCELED."
   failure: Failure @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
   "Whom it is about, if that is a person of this partner."
   person: Person @scope(any: [PERSONS_READ, PERSONS_WRITE])
   "The process a 1:1 was compared with, or that authorised a document."
-  referenceProcess: Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  referenceProcess: Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "As given."
-  useCase: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  useCase: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "Every call that may have been billed, in order."
-  attempts: [ProviderAttempt!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  attempts: [ProviderAttempt!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "When it was accepted by us."
   createdAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
   "Last change of any field."
@@ -3678,27 +3967,27 @@ enum ProcessStatus {
 "What a finished process found. A field is null when it was not asked for, or when the provider has nothing to say."
 type ProcessResult {
   "Whether a living person was before the camera. Often null beside an identity of YES, which implies it, or NO."
-  liveness: Liveness @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  liveness: Liveness @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Whether the face belongs to the CPF."
-  identity: IdentityMatch @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  identity: IdentityMatch @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "-100 to 100, only after an inconclusive identity; 0 is a capture or registration error."
-  riskScore: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  riskScore: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Whether the face is known for fraud. No value of it means clear."
-  fraudProfile: FraudProfile @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  fraudProfile: FraudProfile @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Whether a 1:1 matched."
-  authenticated: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  authenticated: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "0 to 100. -1: the government has no picture under this CPF; -2: it did not answer. Neither is a low similarity."
-  governmentSimilarity: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  governmentSimilarity: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "The document that was read."
-  document: CapturedDocument @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  document: CapturedDocument @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "The provider's id of the selfie's transaction; not the process's."
-  transactionId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  transactionId: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "The name the provider knows."
-  personName: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: NAME)
+  personName: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @pii(kind: NAME)
   "The document number the provider knows."
-  personDocument: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: DOCUMENT)
+  personDocument: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @pii(kind: DOCUMENT)
   "A signed address of the selfie at the provider; it ends after a while."
-  personImageUrl: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+  personImageUrl: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @pii(kind: TEXT)
 }
 
 "Whether a living person was before the camera."
@@ -3732,19 +4021,19 @@ enum FraudProfile {
 "A document as the provider read it."
 type CapturedDocument {
   "The provider's id of it."
-  id: ID! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  id: ID! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "The provider's classification, such as ` + "`" + `unico.moja.dictionary.br.cnh.v2.Cnh` + "`" + `."
-  type: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  type: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "Whether the document has the CPF that was given."
-  cpfMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  cpfMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "Whether the face is the document's."
-  faceMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  faceMatch: Boolean @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "What the document says; the keys depend on its type. Null when it could not be read, and without ` + "`" + `pii:read` + "`" + `."
-  content: JSON @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+  content: JSON @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @pii(kind: TEXT)
   "Signed addresses of the pictures; whoever has one sees the document. ` + "`" + `***` + "`" + ` without ` + "`" + `pii:read` + "`" + `."
-  fileUrls: [String!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @pii(kind: TEXT)
+  fileUrls: [String!]! @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @pii(kind: TEXT)
   "When those end: ten minutes after the provider signed them."
-  fileUrlsExpireAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  fileUrlsExpireAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
 }
 
 "Why a process is FAILED or CANCELED."
@@ -3762,17 +4051,17 @@ type Failure {
 "One call to a provider. Those our own circuit breaker kept from leaving are none."
 type ProviderAttempt {
   "1 for the first."
-  number: Int! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  number: Int! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "When it was recorded, just before it left."
-  startedAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  startedAt: DateTime! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "When we knew how it ended; null while it is under way."
-  endedAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  endedAt: DateTime @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "How it ended."
-  outcome: AttemptOutcome! @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  outcome: AttemptOutcome! @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
   "The provider's code, or ours of what happened on the way; null after a success."
-  providerCode: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true) @nonpii
+  providerCode: String @scope(any: [PROCESSES_READ, PROCESSES_WRITE]) @nonpii
   "Null while it is under way."
-  durationMs: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE], subject: true)
+  durationMs: Int @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
 }
 
 "How a call to a provider ended."
@@ -4106,9 +4395,9 @@ type UserError {
   "Where in the arguments: ` + "`" + `[\"input\",\"emails\",\"0\",\"address\"]` + "`" + `."
   path: [String!]! @scope(any: [ANY], subject: true) @nonpii
   "The provider that refused, if one did."
-  provider: String @scope(any: [ANY], subject: true) @nonpii
+  provider: String @scope(any: [ANY]) @nonpii
   "Its code for that, if it is one we know. Of an IMAGE_REJECTED without a provider it is our own decoder's: ` + "`" + `truncated` + "`" + `, ` + "`" + `too_many_bytes` + "`" + `."
-  providerCode: String @scope(any: [ANY], subject: true) @nonpii
+  providerCode: String @scope(any: [ANY]) @nonpii
   "Whether the same request may succeed later."
   retryable: Boolean! @scope(any: [ANY], subject: true)
 }
@@ -4368,6 +4657,18 @@ func (ec *executionContext) childFields_CipState(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type CipState", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateSubjectTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "token":
+		return ec.fieldContext_CreateSubjectTokenPayload_token(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_CreateSubjectTokenPayload_expiresAt(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateSubjectTokenPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateSubjectTokenPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Customer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -4618,6 +4919,42 @@ func (ec *executionContext) childFields_NextAction(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type NextAction", field.Name)
 }
 
+func (ec *executionContext) childFields_Onboarding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "state":
+		return ec.fieldContext_Onboarding_state(ctx, field)
+	case "steps":
+		return ec.fieldContext_Onboarding_steps(ctx, field)
+	case "nextAction":
+		return ec.fieldContext_Onboarding_nextAction(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Onboarding_updatedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Onboarding_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Onboarding", field.Name)
+}
+
+func (ec *executionContext) childFields_OnboardingStep(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_OnboardingStep_kind(ctx, field)
+	case "status":
+		return ec.fieldContext_OnboardingStep_status(ctx, field)
+	case "required":
+		return ec.fieldContext_OnboardingStep_required(ctx, field)
+	case "provider":
+		return ec.fieldContext_OnboardingStep_provider(ctx, field)
+	case "reason":
+		return ec.fieldContext_OnboardingStep_reason(ctx, field)
+	case "subject":
+		return ec.fieldContext_OnboardingStep_subject(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_OnboardingStep_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OnboardingStep", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -4686,6 +5023,8 @@ func (ec *executionContext) childFields_Person(ctx context.Context, field graphq
 		return ec.fieldContext_Person_audit(ctx, field)
 	case "processes":
 		return ec.fieldContext_Person_processes(ctx, field)
+	case "onboarding":
+		return ec.fieldContext_Person_onboarding(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Person_createdAt(ctx, field)
 	case "updatedAt":

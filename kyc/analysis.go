@@ -83,7 +83,7 @@ func (a *Analysis) review(analyses int) KycReview {
 	}
 }
 
-func nonEmpty(s string) *string {
+func nonEmpty[T ~string](s T) *T {
 	if s == "" {
 		return nil
 	}

@@ -53,6 +53,13 @@ var exportSections = []exportSection{
 		customers, err := r.CustomersOf(ctx, p.PartnerID, []PersonID{p.ID})
 		return customers[p.ID], err
 	}},
+	{"onboarding", "Where the onboarding stands", []string{"onboardings"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
+		kept, err := r.Onboardings(ctx, p.PartnerID, []PersonID{p.ID})
+		if err != nil || kept[p.ID] == nil {
+			return nil, err
+		}
+		return kept[p.ID].onboarding(ctx)
+	}},
 	{"calls", "Where data was sent", []string{"provider_calls"}, exportCalls},
 	{"callbacks", "What providers reported", []string{"callbacks"}, func(ctx context.Context, r Reader, p *Person) (any, error) {
 		stored, err := r.Callbacks(ctx, p.PartnerID, string(p.ID))

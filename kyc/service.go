@@ -16,6 +16,8 @@ type Partner struct {
 	SourceKyc SourceKyc
 	// FinHubTenant is the partner's tenant at FinHub; "" where it has none.
 	FinHubTenant Tenant
+	// Require are the steps an onboarding needs to be approved; empty means PERSON alone.
+	Require []StepKind
 }
 
 // Cadence says how patiently work goes on by itself at one provider.
@@ -52,6 +54,9 @@ type Config struct {
 	// Feed is told by the store who has a new version. Nil is one that nobody tells: watchers look by themselves.
 	Feed *Feed
 
+	// SignSubjectToken signs a token for one person; nil where this gateway has no key for it.
+	SignSubjectToken func(SubjectToken) (token string, expiry time.Time, err error)
+
 	// Wake is told that a job may be due at that time. UnknownStatus counts a provider's word we do not
 	// know. Health reads the guards. All three may be nil.
 	Wake          func(at time.Time)
@@ -64,10 +69,11 @@ type Config struct {
 // Service holds the verbs. Resolvers, webhooks and the worker call it; it is safe for concurrent use.
 type Service struct {
 	Config
-	partners  map[PartnerID]Partner
-	providers map[string]Provider
-	waiters   waiters[analysisEvent] // for analyses, by their ids
-	guesses   *guesses
+	partners    map[PartnerID]Partner
+	providers   map[string]Provider
+	waiters     waiters[analysisEvent] // for analyses, by their ids
+	guesses     *guesses
+	onboardings *Onboardings
 
 	prospectWaiters waiters[prospectEvent] // for Leap's customers, by their ids
 	prospects       courtesy
@@ -104,7 +110,7 @@ func New(c Config) *Service {
 	if c.Feed == nil {
 		c.Feed = NewFeed()
 	}
-	s := &Service{Config: c, partners: make(map[PartnerID]Partner), providers: make(map[string]Provider)}
+	s := &Service{Config: c, partners: make(map[PartnerID]Partner), onboardings: NewOnboardings(c.Partners), providers: make(map[string]Provider)}
 	if c.Guesses <= 0 {
 		c.Guesses = DefaultGuesses
 	}

@@ -126,6 +126,14 @@ type Reader interface {
 	// OldFaces names some registered faces that stand alone and were last changed before a time.
 	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
+	// Onboardings gives what is kept of many persons at once; who has none is absent.
+	Onboardings(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]*KeptOnboarding, error)
+	// OnboardingFacts gives all facts of a person but those that were not accepted yet; Person is nil when there is none, or was not
+	// accepted yet. Require is left empty.
+	OnboardingFacts(ctx context.Context, partner PartnerID, person PersonID) (OnboardingFacts, error)
+	// StaleOnboardings names persons after one, in the order of their ids, whose onboarding was not judged by this list, or not at all.
+	StaleOnboardings(ctx context.Context, partner PartnerID, require []StepKind, after PersonID, limit int) ([]PersonID, error)
+
 	// EventsSince gives up to limit versions of a subject after one, in their order, and the number of its newest; 0 is a subject
 	// that does not exist. Whoever is told of a newer one finds all up to it. The events MUST commit with what they tell of
 	// (EventsCommitTogether), and the versions of a subject MUST have no gap (EventsHaveNoGap).
@@ -218,6 +226,12 @@ type Tx interface {
 	// Audit adds records to the audit log, in this transaction: they are durable with the rest of it or not at all.
 	// It is the last thing the transaction does, so the transaction itself does not see them.
 	Audit(ctx context.Context, records ...*AuditRecord) error
+
+	// SaveOnboarding replaces what is kept of a person. Only Onboardings calls it, at the end of a transaction that has changed a fact:
+	// what state a person is in MUST commit with the facts (OnboardingsCommitTogether).
+	SaveOnboarding(ctx context.Context, k *KeptOnboarding) error
+	// TouchPerson has a person judged again although no fact has changed.
+	TouchPerson(ctx context.Context, partner PartnerID, person PersonID, at time.Time) error
 
 	JobQueue
 }
@@ -344,9 +358,10 @@ type StoredCallback struct {
 
 // PersonFilter narrows a list of persons.
 type PersonFilter struct {
-	KycStatus     *KycStatus
-	CreatedAfter  *time.Time
-	CreatedBefore *time.Time
+	KycStatus       *KycStatus
+	OnboardingState *OnboardingState
+	CreatedAfter    *time.Time
+	CreatedBefore   *time.Time
 }
 
 // ProcessFilter narrows a list of processes.

@@ -116,6 +116,9 @@ func (m *Metrics) watch(g *Guard) {
 	m.breakers.mu.Lock()
 	defer m.breakers.mu.Unlock()
 	for _, o := range g.operations {
+		if o.name == "fetch_category_hierarchy" {
+			m.stale.WithLabelValues(g.provider)
+		}
 		m.breakers.operations[[2]string{g.provider, o.name}] = o
 	}
 }

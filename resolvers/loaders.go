@@ -16,6 +16,8 @@ type loaders struct {
 	customers          *batch[[]*kyc.Customer]
 	faces              *batch[[]*kyc.FaceRegistration]
 	countAudit         *batch[int]
+	onboardings        *batch[*kyc.Onboarding]
+	subjects           *keyed[kyc.StepSubject, kyc.Node]
 
 	mu            sync.Mutex
 	persons       []kyc.PersonID
@@ -37,6 +39,16 @@ func newLoaders(s *kyc.Service) *loaders {
 	l.processes = newProcessLoaders(s)
 	l.faces = &batch[[]*kyc.FaceRegistration]{loaders: l, fetch: s.FaceRegistrations}
 	l.countAudit = &batch[int]{loaders: l, fetch: s.CountAuditRecords}
+	l.subjects = &keyed[kyc.StepSubject, kyc.Node]{fetch: s.StepSubjects}
+	l.onboardings = &batch[*kyc.Onboarding]{loaders: l, fetch: func(ctx context.Context, ids []kyc.PersonID) (map[kyc.PersonID]*kyc.Onboarding, error) {
+		found, err := s.Onboardings(ctx, ids)
+		for _, o := range found {
+			for i := range o.Steps {
+				l.subjects.announce(o.Steps[i].Decider())
+			}
+		}
+		return found, err
+	}}
 	return l
 }
 
@@ -145,4 +157,16 @@ func (b *batch[V]) load(ctx context.Context, id kyc.PersonID) (V, error) {
 func known(ctx context.Context, p *kyc.Person, err error) (*kyc.Person, error) {
 	know(ctx, p)
 	return p, err
+}
+
+// subject gives what decides a step. What is below it is announced, as by every resolver that returns one.
+func (l *loaders) subject(ctx context.Context, step *kyc.OnboardingStep) (kyc.Node, error) {
+	n, err := l.subjects.load(ctx, step.Decider())
+	switch n := n.(type) {
+	case *kyc.Person:
+		know(ctx, n)
+	case *kyc.Process:
+		knowProcesses(ctx, n)
+	}
+	return n, err
 }

@@ -146,6 +146,21 @@ func (r *mutationResolver) ExportPerson(ctx context.Context, personID string) (*
 	return r.service.ExportPerson(ctx, kyc.PersonID(personID))
 }
 
+// CreateSubjectToken is the resolver for the createSubjectToken field.
+func (r *mutationResolver) CreateSubjectToken(ctx context.Context, input kyc.CreateSubjectTokenInput) (*kyc.CreateSubjectTokenPayload, error) {
+	return r.service.CreateSubjectToken(ctx, input)
+}
+
+// Reason is the resolver for the reason field.
+func (r *onboardingStepResolver) Reason(ctx context.Context, obj *kyc.OnboardingStep) (*string, error) {
+	return (*string)(obj.ReasonFor(kyc.CallerFrom(ctx))), nil
+}
+
+// Subject is the resolver for the subject field.
+func (r *onboardingStepResolver) Subject(ctx context.Context, obj *kyc.OnboardingStep) (kyc.Node, error) {
+	return loadersFrom(ctx).subject(ctx, obj)
+}
+
 // ExternalIds is the resolver for the externalIds field.
 func (r *personResolver) ExternalIds(ctx context.Context, obj *kyc.Person) ([]*kyc.ExternalID, error) {
 	return loadersFrom(ctx).externalIDs.load(ctx, obj.ID)
@@ -190,6 +205,11 @@ func (r *personResolver) Processes(ctx context.Context, obj *kyc.Person, first *
 		of = *kind
 	}
 	return loadersFrom(ctx).processesOf(of, page).load(ctx, obj.ID)
+}
+
+// Onboarding is the resolver for the onboarding field.
+func (r *personResolver) Onboarding(ctx context.Context, obj *kyc.Person) (*kyc.Onboarding, error) {
+	return loadersFrom(ctx).onboardings.load(ctx, obj.ID)
 }
 
 // TotalCount is the resolver for the totalCount field.
@@ -323,6 +343,16 @@ func (r *registrationConnectionResolver) TotalCount(ctx context.Context, obj *ky
 	return loadersFrom(ctx).countRegistrations.load(ctx, obj.PersonID)
 }
 
+// ProcessUpdated is the resolver for the processUpdated field.
+func (r *subscriptionResolver) ProcessUpdated(ctx context.Context, id string, sinceVersion *int) (<-chan *kyc.Process, error) {
+	return r.service.ProcessUpdated(ctx, kyc.ProcessID(id), sinceVersion)
+}
+
+// OnboardingUpdated is the resolver for the onboardingUpdated field.
+func (r *subscriptionResolver) OnboardingUpdated(ctx context.Context, personID string, sinceVersion *int) (<-chan *kyc.Onboarding, error) {
+	return r.service.OnboardingUpdated(ctx, kyc.PersonID(personID), sinceVersion)
+}
+
 // AuditConnection returns graph.AuditConnectionResolver implementation.
 func (r *Resolver) AuditConnection() graph.AuditConnectionResolver {
 	return &auditConnectionResolver{r}
@@ -343,6 +373,9 @@ func (r *Resolver) FaceRegistration() graph.FaceRegistrationResolver {
 
 // Mutation returns graph.MutationResolver implementation.
 func (r *Resolver) Mutation() graph.MutationResolver { return &mutationResolver{r} }
+
+// OnboardingStep returns graph.OnboardingStepResolver implementation.
+func (r *Resolver) OnboardingStep() graph.OnboardingStepResolver { return &onboardingStepResolver{r} }
 
 // Person returns graph.PersonResolver implementation.
 func (r *Resolver) Person() graph.PersonResolver { return &personResolver{r} }
@@ -368,16 +401,21 @@ func (r *Resolver) RegistrationConnection() graph.RegistrationConnectionResolver
 	return &registrationConnectionResolver{r}
 }
 
+// Subscription returns graph.SubscriptionResolver implementation.
+func (r *Resolver) Subscription() graph.SubscriptionResolver { return &subscriptionResolver{r} }
+
 type (
 	auditConnectionResolver        struct{ *Resolver }
 	customerResolver               struct{ *Resolver }
 	deadJobConnectionResolver      struct{ *Resolver }
 	faceRegistrationResolver       struct{ *Resolver }
 	mutationResolver               struct{ *Resolver }
+	onboardingStepResolver         struct{ *Resolver }
 	personResolver                 struct{ *Resolver }
 	personConnectionResolver       struct{ *Resolver }
 	processResolver                struct{ *Resolver }
 	processConnectionResolver      struct{ *Resolver }
 	queryResolver                  struct{ *Resolver }
 	registrationConnectionResolver struct{ *Resolver }
+	subscriptionResolver           struct{ *Resolver }
 )

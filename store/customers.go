@@ -208,6 +208,9 @@ func (t *tx) InsertCustomer(ctx context.Context, c *kyc.Customer) error {
 			status, provider_status, status_detail, submission, state, sealed_personal, created_at, updated_at, version, email_index, phone_index)
 			VALUES (:partner_id, :id, :person_id, :provider, :provider_customer_id, :provider_user_id, :provider_person_id,
 			:status, :provider_status, :status_detail, :submission, :state, :sealed_personal, :created_at, :updated_at, :version, :email_index, :phone_index)`, row)
+		if err == nil {
+			t.customerChanged(c)
+		}
 		return err
 	})
 }
@@ -219,17 +222,29 @@ func (t *tx) UpdateCustomer(ctx context.Context, c *kyc.Customer) error {
 		if err != nil {
 			return err
 		}
-		return mustChange(q.execRow(`UPDATE customers SET
+		err = mustChange(q.execRow(`UPDATE customers SET
 			provider_customer_id = :provider_customer_id, provider_user_id = :provider_user_id, provider_person_id = :provider_person_id,
 			status = :status, provider_status = :provider_status, status_detail = :status_detail, submission = :submission, state = :state,
 			sealed_personal = :sealed_personal, email_index = :email_index, phone_index = :phone_index, updated_at = :updated_at, version = :version
 			WHERE partner_id = :partner_id AND id = :id`, row))
+		if err == nil {
+			t.customerChanged(c)
+		}
+		return err
 	})
+}
+
+// customerChanged makes no version of the customer's own: nobody follows one alone.
+func (t *tx) customerChanged(c *kyc.Customer) {
+	t.touch(touched{partner: c.PartnerID, person: c.PersonID, kind: kyc.EventCustomer, object: string(c.ID), at: c.UpdatedAt}, new(*c))
 }
 
 // DeleteCustomer implements [kyc.Tx].
 func (t *tx) DeleteCustomer(ctx context.Context, partner kyc.PartnerID, id kyc.CustomerID) error {
 	return t.use(ctx, "store.delete_customer", func(_ context.Context, q *session) error {
+		if err := t.touchOwner(q, `SELECT person_id FROM customers WHERE partner_id = ? AND id = ?`, partner, kyc.EventCustomer, string(id)); err != nil {
+			return err
+		}
 		_, err := q.exec(`DELETE FROM customers WHERE partner_id = ? AND id = ?`, partner, id)
 		return err
 	})

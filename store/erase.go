@@ -22,6 +22,7 @@ var ofPerson = []struct{ table, where, subject string }{
 	{table: "customers", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "processes", where: `partner_id = ? AND person_id = ?`, subject: "id"},
 	{table: "faces", where: `partner_id = ? AND person_id = ?`, subject: "id"},
+	{table: "onboardings", where: `partner_id = ? AND person_id = ?`},
 	{table: "registrations", where: `partner_id = ? AND person_id = ?`},
 	{table: "persons", where: `partner_id = ? AND id = ?`},
 	{table: "data_keys", where: `partner_id = ? AND owner = ?`},

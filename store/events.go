@@ -8,9 +8,9 @@ import (
 	"github.com/kycgate/kycgate/kyc"
 )
 
-// PersonState tells how a person stands, which is what the person's events keep: JSON without personal data. It is asked inside the
-// transaction that changed something of theirs, and must read from r only.
-type PersonState func(ctx context.Context, r kyc.Reader, partner kyc.PartnerID, person kyc.PersonID) ([]byte, error)
+// PersonState makes the next version of a person of whom something has changed, or nil when nothing that its followers see has. It is
+// asked inside the transaction, and must use tx only.
+type PersonState func(ctx context.Context, tx kyc.Tx, c kyc.PersonChange) (*kyc.PersonVersion, error)
 
 // change is a new version of an object.
 type change struct {
@@ -20,6 +20,7 @@ type change struct {
 	kind    kyc.EventKind
 	person  kyc.PersonID // whose it is; "" while nobody is known
 	state   any          // how it stands, in a struct without personal data
+	fact    any          // the object itself, for the version of its person
 	at      time.Time
 }
 
@@ -27,11 +28,13 @@ type change struct {
 // it, so that nobody else has to think of it. Version 0, which nobody may see, is no event.
 func (t *tx) changed(q *session, c change) error {
 	if c.person != "" {
-		// What was recorded before anybody was known is theirs too.
-		if _, err := q.exec(`UPDATE events SET person_id = ? WHERE partner_id = ? AND subject = ? AND person_id = ''`, c.person, c.partner, c.subject); err != nil {
-			return err
+		if c.version > 1 {
+			// What was recorded before anybody was known is theirs too.
+			if _, err := q.exec(`UPDATE events SET person_id = ? WHERE partner_id = ? AND subject = ? AND person_id = ''`, c.person, c.partner, c.subject); err != nil {
+				return err
+			}
 		}
-		t.touch(touched{c.partner, c.person, c.kind, c.subject, c.at})
+		t.touch(touched{partner: c.partner, person: c.person, kind: c.kind, object: c.subject, at: c.at}, c.fact)
 	}
 	if c.version == 0 {
 		return nil
@@ -53,12 +56,24 @@ type touched struct {
 	kind    kyc.EventKind
 	object  string
 	at      time.Time
+
+	facts  []any // what it is now: copies, in the order of the changes
+	fresh  bool  // the person was made in this transaction
+	reread bool  // more has changed than the facts say
 }
 
-// touch notes that something of a person has changed. The transaction makes one version of it in the end.
-func (t *tx) touch(c touched) {
+// touch notes that something of a person has changed, to the fact if there is one. The transaction makes at most one version of it in
+// the end.
+func (t *tx) touch(c touched, fact any) {
+	if fact != nil {
+		c.facts = []any{fact}
+	} else {
+		c.reread = true
+	}
 	for i, other := range t.persons {
 		if other.partner == c.partner && other.person == c.person {
+			c.facts = append(other.facts, c.facts...)
+			c.fresh, c.reread = c.fresh || other.fresh, c.reread || other.reread
 			t.persons[i] = c
 			return
 		}
@@ -66,35 +81,53 @@ func (t *tx) touch(c touched) {
 	t.persons = append(t.persons, c)
 }
 
+// touchOwner notes that an object is about to go from the person that query names.
+func (t *tx) touchOwner(q *session, query string, partner kyc.PartnerID, kind kyc.EventKind, object string) error {
+	var person *string
+	_, err := q.value(untimed, &person, query, partner, object)
+	if err == nil && person != nil {
+		t.touch(touched{partner: partner, person: kyc.PersonID(*person), kind: kind, object: object, at: t.now()}, nil)
+	}
+	return err
+}
+
 // publish gives the persons of whom something has changed their new versions.
 func (t *tx) publish(ctx context.Context, state PersonState) error {
-	for _, c := range t.persons {
-		var version int
-		err := t.use(ctx, "store.publish", func(ctx context.Context, q *session) error {
-			// There is none to publish of somebody who is gone again or was not accepted yet.
-			_, err := q.value(ctx, &version, `SELECT version FROM persons WHERE partner_id = ? AND id = ?`, c.partner, c.person)
-			return err
-		})
+	for len(t.persons) > 0 {
+		c := t.persons[0]
+		t.persons = t.persons[1:]
+		version := &kyc.PersonVersion{}
+		var err error
+		if state == nil {
+			var accepted int
+			err = t.use(ctx, "store.publish", func(ctx context.Context, q *session) error {
+				// There is none to publish of somebody who is gone again or was not accepted yet.
+				_, err := q.value(ctx, &accepted, `SELECT version FROM persons WHERE partner_id = ? AND id = ?`, c.partner, c.person)
+				return err
+			})
+			if accepted == 0 {
+				version = nil
+			}
+		} else {
+			version, err = state(ctx, t, kyc.PersonChange{PartnerID: c.partner, PersonID: c.person, At: c.at, Facts: c.facts, Fresh: c.fresh, Reread: c.reread})
+		}
 		if err != nil {
 			return err
 		}
-		if version == 0 {
+		if version == nil {
 			continue
 		}
-		var kept []byte
-		if state != nil {
-			if kept, err = state(ctx, t, c.partner, c.person); err != nil {
-				return err
-			}
-		}
 		err = t.use(ctx, "store.publish", func(ctx context.Context, q *session) error {
-			newest, err := newestVersion(ctx, q, c.partner, string(c.person))
-			if err != nil {
-				return err
+			if version.Version == 0 {
+				newest, err := newestVersion(ctx, q, c.partner, string(c.person))
+				if err != nil {
+					return err
+				}
+				version.Version = newest + 1
 			}
 			return t.insertEvent(q, &eventRow{
-				PartnerID: string(c.partner), Subject: string(c.person), Version: newest + 1, Kind: string(c.kind), Object: c.object,
-				PersonID: string(c.person), State: string(kept), At: newMicros(c.at),
+				PartnerID: string(c.partner), Subject: string(c.person), Version: version.Version, Kind: string(c.kind), Object: c.object,
+				PersonID: string(c.person), State: string(version.State), At: newMicros(c.at),
 			})
 		})
 		if err != nil {
@@ -105,9 +138,12 @@ func (t *tx) publish(ctx context.Context, state PersonState) error {
 }
 
 func (t *tx) insertEvent(q *session, row *eventRow) error {
-	t.wake = append(t.wake, subjectKey{kyc.PartnerID(row.PartnerID), row.Subject})
-	_, err := q.execRow(`INSERT INTO events (partner_id, subject, version, kind, object, person_id, state, at)
-		VALUES (:partner_id, :subject, :version, :kind, :object, :person_id, :state, :at)`, row)
+	// An object may be written again without a change that anybody sees: then it keeps its version.
+	n, err := q.execRow(`INSERT INTO events (partner_id, subject, version, kind, object, person_id, state, at)
+		VALUES (:partner_id, :subject, :version, :kind, :object, :person_id, :state, :at) ON CONFLICT (partner_id, subject, version) DO NOTHING`, row)
+	if n > 0 {
+		t.wake = append(t.wake, subjectKey{kyc.PartnerID(row.PartnerID), row.Subject})
+	}
 	return err
 }
 

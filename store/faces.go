@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/kycgate/kycgate/kyc"
 )
@@ -183,9 +182,11 @@ func (t *tx) InsertFace(ctx context.Context, f *kyc.FaceRegistration) error {
 		if err != nil {
 			return err
 		}
-		t.touchFace(f.PartnerID, f.PersonID, f.ID, f.UpdatedAt)
 		_, err = q.execRow(`INSERT INTO faces (id, partner_id, person_id, provider, registration_key, document_index, sealed_face, source, state, created_at, updated_at)
 			VALUES (:id, :partner_id, :person_id, :provider, :registration_key, :document_index, :sealed_face, :source, :state, :created_at, :updated_at)`, row)
+		if err == nil {
+			t.faceChanged(f)
+		}
 		return err
 	})
 }
@@ -197,27 +198,27 @@ func (t *tx) UpdateFace(ctx context.Context, f *kyc.FaceRegistration) error {
 		if err != nil {
 			return err
 		}
-		t.touchFace(f.PartnerID, f.PersonID, f.ID, f.UpdatedAt)
-		return mustChange(q.execRow(`UPDATE faces SET registration_key = :registration_key, sealed_face = :sealed_face, state = :state, updated_at = :updated_at
+		err = mustChange(q.execRow(`UPDATE faces SET registration_key = :registration_key, sealed_face = :sealed_face, state = :state, updated_at = :updated_at
 			WHERE partner_id = :partner_id AND id = :id AND person_id IS :person_id`, row))
+		if err == nil {
+			t.faceChanged(f)
+		}
+		return err
 	})
 }
 
-// touchFace notes a change of a face for its person, if that is known. Faces have no versions of their own.
-func (t *tx) touchFace(partner kyc.PartnerID, person kyc.PersonID, id kyc.FaceID, at time.Time) {
-	if person != "" {
-		t.touch(touched{partner, person, kyc.EventFace, string(id), at})
+func (t *tx) faceChanged(f *kyc.FaceRegistration) {
+	if f.PersonID != "" {
+		t.touch(touched{partner: f.PartnerID, person: f.PersonID, kind: kyc.EventFace, object: string(f.ID), at: f.UpdatedAt}, new(*f))
 	}
 }
 
 // DeleteFace implements [kyc.Tx]. The key goes that was the face's own.
 func (t *tx) DeleteFace(ctx context.Context, partner kyc.PartnerID, id kyc.FaceID) error {
 	return t.use(ctx, "store.delete_face", func(_ context.Context, q *session) error {
-		var person string
-		if _, err := q.value(untimed, &person, `SELECT coalesce(person_id, '') FROM faces WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
+		if err := t.touchOwner(q, `SELECT person_id FROM faces WHERE partner_id = ? AND id = ?`, partner, kyc.EventFace, string(id)); err != nil {
 			return err
 		}
-		t.touchFace(partner, kyc.PersonID(person), id, t.now())
 		if _, err := q.exec(`DELETE FROM faces WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
 			return err
 		}
@@ -247,7 +248,7 @@ func (t *tx) LinkFaces(ctx context.Context, partner kyc.PartnerID, person kyc.Pe
 			if err := t.dropKey(q, partner, string(f.ID)); err != nil {
 				return err
 			}
-			t.touchFace(partner, person, f.ID, t.now())
+			t.faceChanged(f)
 		}
 		n = len(found)
 		return nil

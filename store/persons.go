@@ -88,14 +88,23 @@ func (r reader) person(ctx context.Context, op, query string, args ...any) (pers
 
 // Persons implements [kyc.Reader].
 func (r reader) Persons(ctx context.Context, partner kyc.PartnerID, filter kyc.PersonFilter, page kyc.Page) (rows []*kyc.Person, more bool, err error) {
-	query, args := filtered(`SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
-		WHERE p.partner_id = ? AND p.version > 0`, partner, filter)
+	query, args := `SELECT `+personColumns+` FROM persons p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+		WHERE p.partner_id = ? AND p.version > 0`, []any{partner}
+	id := `p.id`
+	if filter.OnboardingState != nil {
+		// CROSS keeps SQLite from going through all persons: the index gives those in this state in the order of their ids.
+		query, args = `SELECT `+personColumns+` FROM onboardings o CROSS JOIN persons p ON p.partner_id = o.partner_id AND p.id = o.person_id
+			CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = p.id
+			WHERE o.partner_id = ? AND o.state = ? AND p.version > 0`, []any{partner, *filter.OnboardingState}
+		id = `o.person_id`
+	}
+	query, args = filtered(query, args, filter)
 	if page.After != "" {
-		query += ` AND p.id < ?`
+		query += ` AND ` + id + ` < ?`
 		args = append(args, page.After)
 	}
 	first := max(page.First, 0) // SQLite takes a negative limit for none
-	query += ` ORDER BY p.id DESC LIMIT ?`
+	query += ` ORDER BY ` + id + ` DESC LIMIT ?`
 	args = append(args, first+1)
 
 	err = r.use(ctx, "store.persons", func(ctx context.Context, q *session) error {
@@ -118,7 +127,12 @@ func (r reader) Persons(ctx context.Context, partner kyc.PartnerID, filter kyc.P
 
 // CountPersons implements [kyc.Reader].
 func (r reader) CountPersons(ctx context.Context, partner kyc.PartnerID, filter kyc.PersonFilter) (n int, err error) {
-	query, args := filtered(`SELECT count(*) FROM persons p WHERE p.partner_id = ? AND p.version > 0`, partner, filter)
+	query, args := `SELECT count(*) FROM persons p WHERE p.partner_id = ? AND p.version > 0`, []any{partner}
+	if filter.OnboardingState != nil {
+		query, args = `SELECT count(*) FROM onboardings o CROSS JOIN persons p ON p.partner_id = o.partner_id AND p.id = o.person_id
+			WHERE o.partner_id = ? AND o.state = ? AND p.version > 0`, []any{partner, *filter.OnboardingState}
+	}
+	query, args = filtered(query, args, filter)
 	err = r.use(ctx, "store.count_persons", func(ctx context.Context, q *session) error {
 		_, err := q.value(ctx, &n, query, args...)
 		return err
@@ -126,8 +140,7 @@ func (r reader) CountPersons(ctx context.Context, partner kyc.PartnerID, filter 
 	return n, err
 }
 
-func filtered(query string, partner kyc.PartnerID, f kyc.PersonFilter) (string, []any) {
-	args := []any{partner}
+func filtered(query string, args []any, f kyc.PersonFilter) (string, []any) {
 	if f.KycStatus != nil {
 		query += ` AND p.kyc_status = ?`
 		args = append(args, *f.KycStatus)
@@ -216,7 +229,7 @@ func (t *tx) InsertPerson(ctx context.Context, p *kyc.Person) error {
 			kyc_decided_by, kyc_decided_at, kyc_analyses, latest_analysis_id, created_at, updated_at, version)
 			VALUES (:partner_id, :id, :document_index, :sealed_profile, :source_kyc, :kyc_status, :kyc_provider_status, :kyc_reason,
 			:kyc_decided_by, :kyc_decided_at, :kyc_analyses, :latest_analysis_id, :created_at, :updated_at, :version)`, row)
-		t.touch(touched{p.PartnerID, p.ID, kyc.EventPerson, string(p.ID), p.UpdatedAt})
+		t.touch(touched{partner: p.PartnerID, person: p.ID, kind: kyc.EventPerson, object: string(p.ID), at: p.UpdatedAt, fresh: true}, new(*p))
 		return err
 	})
 }
@@ -228,7 +241,7 @@ func (t *tx) UpdatePerson(ctx context.Context, p *kyc.Person) error {
 		if err != nil {
 			return err
 		}
-		t.touch(touched{p.PartnerID, p.ID, kyc.EventPerson, string(p.ID), p.UpdatedAt})
+		t.touch(touched{partner: p.PartnerID, person: p.ID, kind: kyc.EventPerson, object: string(p.ID), at: p.UpdatedAt}, new(*p))
 		return mustChange(q.execRow(`UPDATE persons SET sealed_profile = :sealed_profile, source_kyc = :source_kyc, kyc_status = :kyc_status,
 			kyc_provider_status = :kyc_provider_status, kyc_reason = :kyc_reason, kyc_decided_by = :kyc_decided_by,
 			kyc_decided_at = :kyc_decided_at, kyc_analyses = :kyc_analyses, latest_analysis_id = :latest_analysis_id,

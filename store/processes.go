@@ -399,7 +399,10 @@ func (t *tx) InsertProcess(ctx context.Context, p *kyc.Process) error {
 			person_id, reference_id, use_case, sealed_content, created_at, updated_at, finished_at, version)
 			VALUES (:partner_id, :id, :kind, :capabilities, :provider, :provider_process_id, :submission, :status, :failure_code,
 			:person_id, :reference_id, :use_case, :sealed_content, :created_at, :updated_at, :finished_at, :version)`, row)
-		return err
+		if err != nil {
+			return err
+		}
+		return t.processChanged(q, p)
 	})
 }
 
@@ -411,15 +414,30 @@ func (t *tx) UpdateProcess(ctx context.Context, p *kyc.Process) error {
 		if err != nil {
 			return err
 		}
-		return mustChange(q.execRow(`UPDATE processes SET provider_process_id = :provider_process_id, submission = :submission, status = :status,
+		err = mustChange(q.execRow(`UPDATE processes SET provider_process_id = :provider_process_id, submission = :submission, status = :status,
 			failure_code = :failure_code, sealed_content = :sealed_content, updated_at = :updated_at, finished_at = :finished_at, version = :version
 			WHERE partner_id = :partner_id AND id = :id`, row))
+		if err != nil {
+			return err
+		}
+		return t.processChanged(q, p)
 	})
+}
+
+func (t *tx) processChanged(q *session, p *kyc.Process) error {
+	c := change{partner: p.PartnerID, subject: string(p.ID), version: p.Version, kind: kyc.EventProcess, state: p.State(), fact: new(*p), at: p.UpdatedAt}
+	if p.PersonID != nil {
+		c.person = *p.PersonID
+	}
+	return t.changed(q, c)
 }
 
 // DeleteProcess implements [kyc.Tx].
 func (t *tx) DeleteProcess(ctx context.Context, partner kyc.PartnerID, id kyc.ProcessID) error {
 	return t.use(ctx, "store.delete_process", func(_ context.Context, q *session) error {
+		if err := t.touchOwner(q, `SELECT person_id FROM processes WHERE partner_id = ? AND id = ?`, partner, kyc.EventProcess, string(id)); err != nil {
+			return err
+		}
 		if _, err := q.exec(`DELETE FROM processes WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
 			return err
 		}

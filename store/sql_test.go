@@ -19,7 +19,7 @@ import (
 // TestEveryStatementNamesThePartner (Z11) reads all SQL of the package: what touches a table of the tenants says which.
 func TestEveryStatementNamesThePartner(t *testing.T) {
 	t.Parallel()
-	tenants := regexp.MustCompile(`(?i)\b(FROM|INTO|UPDATE|JOIN)\s+(persons|external_ids|registrations|processes|idempotency_keys|callbacks|faces|data_keys|partner_keys|events)\b`)
+	tenants := regexp.MustCompile(`(?i)\b(FROM|INTO|UPDATE|JOIN)\s+(persons|external_ids|registrations|processes|faces|idempotency_keys|callbacks|data_keys|partner_keys|events|onboardings|customers)\b`)
 	inserts := regexp.MustCompile(`(?is)^\s*INSERT INTO \w+ \(.*partner_id`)
 	selects := regexp.MustCompile(`\bpartner_id = (\?|:partner_id)`)
 	found := 0
@@ -69,6 +69,7 @@ var ofAllPartners = map[string]bool{
 	openProcesses: true,
 	lostCaptures:  true,
 	`UPDATE processes SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`: true,
+	`UPDATE customers SET submission = 'AMBIGUOUS', updated_at = ? WHERE submission = 'SENT'`: true,
 	// A webhook's, which knows its provider's id and no partner; it only makes us ask.
 	strings.ReplaceAll(processByProviderID, processColumns, ""): true,
 	// Whether a key is known at all: asked so that nobody is told of another partner's face.

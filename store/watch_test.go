@@ -229,12 +229,12 @@ func processOf(t kyc.Tx, p *kyc.Person, id string, version int) error {
 func TestEventsOfObjects(t *testing.T) {
 	t.Parallel()
 	asked, broken := 0, false
-	w := watch(t, func(ctx context.Context, r kyc.Reader, partner kyc.PartnerID, id kyc.PersonID) ([]byte, error) {
+	w := watch(t, func(ctx context.Context, tx kyc.Tx, c kyc.PersonChange) (*kyc.PersonVersion, error) {
 		if asked++; broken {
 			return nil, kyc.Errorf("test", "no state")
 		}
-		p, err := r.PersonByID(ctx, partner, id)
-		return fmt.Appendf(nil, `{"version":%d}`, p.Version), err
+		p, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
+		return &kyc.PersonVersion{State: fmt.Appendf(nil, `{"version":%d}`, p.Version)}, err
 	})
 	p := newPerson()
 	mustWrite(t, w.Store, insert(p))

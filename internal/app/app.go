@@ -101,8 +101,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, erased.Close())
 		}
 	}()
-	feed := kyc.NewFeed()
-	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock, feed); err != nil {
+	feed, judge := kyc.NewFeed(), kyc.NewOnboardings(partners(c))
+	if a.store, err = openStore(ctx, c, keyset, reg, o.Logger, o.Clock, feed, judge); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -117,8 +117,13 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 
+	sign, err := subjectTokens(c, o.Clock)
+	if err != nil {
+		return nil, err
+	}
 	a.service = kyc.New(kyc.Config{
-		Store: a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
+		SignSubjectToken: sign,
+		Store:            a.store, Providers: upstreams.providers(), Cadences: upstreams.cadences, Partners: partners(c),
 		Erasures: erased, Retention: retention(c), Feed: feed,
 		Clock: o.Clock, Logger: o.Logger, AnswerWithin: c.AnswerWithin, SkipCheckDigits: !c.Validation.CPFCheckDigits,
 		Guesses: c.Limits.DocumentGuesses,
@@ -213,6 +218,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	running.Go(func() { a.watchKeys(ctx) })
+	running.Go(func() { a.refreshOnboardings(ctx) })
 	running.Go(func() { a.watchKeyset(ctx) })
 	// It outlives the others: what they did last is to be under a signed head too.
 	sealing, sealed := context.WithCancel(context.WithoutCancel(ctx))
@@ -250,6 +256,32 @@ func (a *App) watchKeys(ctx context.Context) {
 	}
 }
 
+// refreshOnboardings takes over what a partner's changed list means for those who are there already.
+func (a *App) refreshOnboardings(ctx context.Context) {
+	n, err := a.service.RefreshOnboardings(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		a.log.Warn("not everybody was judged by what partners require now; the others are when they are asked for, and after the next start", "err", err)
+	case n > 0:
+		a.log.Info("persons were judged again by what their partners require now", "persons", n)
+	}
+}
+
+// subjectTokens signs tokens for the front ends of single persons, where this gateway has a key for it.
+func subjectTokens(c config.Config, clock clockwork.Clock) (func(kyc.SubjectToken) (string, time.Time, error), error) {
+	if c.Auth.SigningKeyFile == "" {
+		return nil, nil
+	}
+	signer, err := auth.NewSigner(c)
+	if err != nil {
+		return nil, err
+	}
+	signer.Clock = clock.Now
+	return func(t kyc.SubjectToken) (string, time.Time, error) {
+		return signer.Sign(auth.Claims{Partner: t.Partner, Subject: string(t.Person), Person: t.Person, TTL: t.TTL})
+	}, nil
+}
+
 // Close releases the database and, if Run was never called, the listeners. Call it once, after Run.
 func (a *App) Close() error {
 	a.tokens.Close()
@@ -263,12 +295,12 @@ func (a *App) PublicAddr() string { return a.server.PublicAddr().String() }
 func (a *App) AdminAddr() string { return a.server.AdminAddr().String() }
 
 // openStore opens, migrates and recovers.
-func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock, feed *kyc.Feed) (*store.Store, error) {
+func openStore(ctx context.Context, c config.Config, keys store.Keys, reg prometheus.Registerer, log *slog.Logger, clock clockwork.Clock, feed *kyc.Feed, judge *kyc.Onboardings) (*store.Store, error) {
 	if err := checkFolder(c); err != nil {
 		return nil, err
 	}
 	s, err := store.Open(ctx, store.Options{
-		Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now, Changed: feed.Wake,
+		Path: c.Database.SQLitePath(), Keys: keys, AuditHeads: headsFile(c), Registerer: reg, Logger: log, Now: clock.Now, Changed: feed.Wake, PersonState: judge.Changed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
@@ -325,7 +357,11 @@ func partners(c config.Config) []kyc.Partner {
 		if p.SourceKYC == config.SourceQITech {
 			source = kyc.SourceQitech
 		}
-		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source, FinHubTenant: kyc.Tenant(p.FinHubTenant)})
+		require := make([]kyc.StepKind, len(p.Require))
+		for i, step := range p.Require {
+			require[i] = kyc.StepKind(step)
+		}
+		out = append(out, kyc.Partner{ID: kyc.PartnerID(p.ID), SourceKyc: source, FinHubTenant: kyc.Tenant(p.FinHubTenant), Require: require})
 	}
 	return out
 }

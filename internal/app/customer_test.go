@@ -576,7 +576,15 @@ func TestCustomerAfterARestart(t *testing.T) {
 	if a := g.Query(token, `{ persons { totalCount } }`, nil); a.Get("persons.totalCount") != 0.0 {
 		t.Errorf("nobody was accepted yet: %s", a.Body)
 	}
-	newCustomer(t, g, token, "restart@example.com", nil)
+	// The job may be looking at the same moment; whoever comes then is asked to come again.
+	var a apptest.Answer
+	apptest.Until(t, func() bool {
+		a = g.Query(token, registerCustomer, customerInput("restart@example.com", nil))
+		return a.Get("registerCustomer.customer") != nil || !slices.Equal(userErrors(a, "registerCustomer"), []string{"PROVIDER_UNAVAILABLE input"})
+	}, func() string { return string(a.Body) })
+	if a.Get("registerCustomer.customer") == nil {
+		t.Fatalf("%s", a.Body)
+	}
 	if a := g.Query(token, `{ persons { totalCount } }`, nil); a.Get("persons.totalCount") != 1.0 || g.FinHub.Registered() != 1 {
 		t.Errorf("%s, %d arrived", a.Body, g.FinHub.Registered())
 	}

@@ -250,7 +250,7 @@ func (g *GraphQL) answer(e *exchange, r *http.Request, q *question) *refusal {
 	if refused != nil {
 		return refused
 	}
-	q.operation = o.kind()
+	q.operation, o.language = o.kind(), languageOf(r)
 	if b.large() && !o.doc.captures[o.op] {
 		return refuseBody
 	}

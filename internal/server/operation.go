@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -16,6 +18,7 @@ import (
 type operation struct {
 	g             *GraphQL
 	caller        kyc.Caller
+	language      string // as Accept-Language asks for it
 	params        *params
 	doc           *document
 	op            *ast.OperationDefinition
@@ -61,7 +64,7 @@ func (o *operation) room() (leave func(), ok bool) {
 // called when there is no way back. next gives one result after the other and nil at the end; it must not be called
 // again before its last result is encoded, because gqlgen uses the memory of it again.
 func (o *operation) start(ctx context.Context, executing func()) (next func() *graphql.Response, refused *refusal) {
-	ctx = kyc.WithCaller(ctx, o.caller)
+	ctx = kyc.WithLanguage(kyc.WithCaller(ctx, o.caller), o.language)
 	if refused := checkVariables(o.g.documents.schema, o.op, o.params.variables); refused != nil {
 		return nil, refused
 	}
@@ -133,3 +136,6 @@ func encodeResponse(r *graphql.Response) []byte {
 	}
 	return append(b, '}')
 }
+
+// languageOf is what a request asks to be answered in.
+func languageOf(r *http.Request) string { return strings.Join(r.Header.Values("Accept-Language"), ",") }

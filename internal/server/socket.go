@@ -55,11 +55,12 @@ var allClosings = []closing{
 // their order; one that sends pings; and one for each operation, which writes its own results. Writing blocks only
 // the operations of this socket, and not longer than writeWithin.
 type socket struct {
-	g      *GraphQL
-	conn   *websocket.Conn
-	e      *exchange
-	r      *http.Request
-	origin string // of a page that is not ours, or ""
+	g        *GraphQL
+	conn     *websocket.Conn
+	e        *exchange
+	r        *http.Request
+	origin   string // of a page that is not ours, or ""
+	language string // as the handshake or the first message asks for it
 
 	// Operations run under running. Reading and writing do not: the library cuts the connection when one of their
 	// contexts ends, and then no close code could be sent.
@@ -94,7 +95,7 @@ type running struct {
 
 func newSocket(g *GraphQL, conn *websocket.Conn, e *exchange, r *http.Request, origin string, who *asker) *socket {
 	s := &socket{
-		g: g, conn: conn, e: e, r: r, origin: origin, who: who,
+		g: g, conn: conn, e: e, r: r, origin: origin, who: who, language: languageOf(r),
 		ended: make(chan closing, 1), acked: make(chan struct{}), gone: make(chan struct{}),
 		operations: make(map[string]*running), idle: make(chan struct{}, 1), leave: func() {},
 		messages: newBucket(g.cfg.Limits.MessagesPerSecond),
@@ -243,6 +244,9 @@ func (s *socket) init(payload map[string]any) {
 		return
 	}
 	s.initiated = true
+	if language, given := payload["acceptLanguage"].(string); given {
+		s.language = language // a page can choose no header of a socket
+	}
 	who := s.who
 	if raw, given := payload["authorization"]; given {
 		value, _ := raw.(string)
@@ -389,6 +393,9 @@ func (s *socket) operate(o *running, p *params, kind, outcome *string) *refusal 
 	}
 	defer leave()
 	op, refused := s.g.admit(s.who.Caller, p)
+	if refused == nil {
+		op.language = s.language
+	}
 	if refused != nil {
 		return refused
 	}
