@@ -114,4 +114,62 @@
 //	                                                └──ten minutes, not there──> taken back
 //
 // What comes after is planned in the row and done by its one job, one call at a time; Customer.step says which.
+//
+// # Onboarding
+//
+// Where a person is on the way to being approved, put together of all facts by Evaluate. Each fact gives an answer to a step; of those
+// to one step the newest explicit one counts, PASSED or FAILED, whatever came later and was neither. Newer is the fact that was born
+// later, so the order in which answers come makes no difference. An answer that is not explicit counts where there is no explicit one;
+// after a no also an attempt that is under way. What nobody was answered about yet (version 0, a face SENT) counts for nothing.
+//
+//	step             fact                               says                                            the step is
+//	PERSON           the person                         kyc APPROVED                                    PASSED
+//	                 (their newest analysis only)       kyc NOT_REQUIRED, with a document               PASSED
+//	                                                    kyc NOT_REQUIRED, without                       MISSING
+//	                                                    kyc REJECTED                                    FAILED
+//	                                                    kyc IN_REVIEW                                   IN_REVIEW
+//	                                                    kyc PENDING, never asked about                  MISSING
+//	                                                    kyc PENDING, data refused                       ACTION_REQUIRED  CORRECT_DATA
+//	                                                    kyc PENDING, and any other word                 PENDING
+//	FACE             a face                             REGISTERED                                      PASSED
+//	                                                    AMBIGUOUS, and any other word                   PENDING
+//	LIVENESS         a process with that capability     LIVE; or identity YES and no word on it         PASSED
+//	                                                    NOT_LIVE                                        FAILED
+//	IDENTITY         a process with that capability     YES                                             PASSED
+//	                                                    NO; fraud YES whatever the identity             FAILED
+//	                                                    YES and a fraud word we do not know             IN_REVIEW
+//	                                                    YES and NOT_LIVE                                ACTION_REQUIRED  NEW_CAPTURE
+//	FACE_VALIDATION  a process with that capability     authenticated                                   PASSED
+//	                                                    not authenticated                               FAILED
+//	                                                    authenticated and NOT_LIVE                      ACTION_REQUIRED  NEW_CAPTURE
+//	DOCUMENT         a process with that capability     cpfMatch, and not another's face                PASSED
+//	                                                    not cpfMatch, or another's face                 FAILED
+//	                                                    a document, no word on cpfMatch                 IN_REVIEW
+//	                                                    no document                                     ACTION_REQUIRED  CAPTURE_DOCUMENT
+//	all four         such a process                     COMPLETED without a word on it, INCONCLUSIVE    ACTION_REQUIRED  NEW_CAPTURE
+//	                                                    FAILED, CANCELED                                ACTION_REQUIRED  the failure's
+//	                                                    PROCESSING, DIVERGENT, and any other word       PENDING
+//	CIP              a customer of Leap                 ACTIVE                                          PASSED
+//	CUSTOMER         a customer of another provider     REJECTED                                        FAILED
+//	                                                    FAILED, which is technical                      ACTION_REQUIRED  RETRY
+//	                                                    ACTION_REQUIRED, PENDING_ACTIVATION             ACTION_REQUIRED  the customer's
+//	                                                    the same, and all there is to do is to wait     PENDING
+//	                                                    COMPLIANCE is looking at it                     IN_REVIEW
+//	                                                    PENDING, IN_PROGRESS, and any other word        PENDING
+//	every step       no fact                                                                            MISSING
+//
+// A risk score decides nothing: what it is worth is for the partner to say. The steps the partner requires (PERSON when it names none)
+// make the state, and the first line that holds does:
+//
+//	REJECTED         one has FAILED                                          next: CONTACT_SUPPORT
+//	APPROVED         all have PASSED                                         next: nothing
+//	NOT_STARTED      all are MISSING                                         next: what begins the first
+//	ACTION_REQUIRED  one is ACTION_REQUIRED                                  next: the action of the first such step
+//	IN_REVIEW        the rest has PASSED, and one is IN_REVIEW               next: WAIT
+//	IN_PROGRESS      anything else                                           next: what begins the first that is MISSING, unless one that begins
+//	                                                                         in the same way is still being checked; WAIT when there is none
+//
+// Every transaction that changes a fact judges its person before it commits (Onboardings.Changed, called by the Store for whoever was
+// touched) and, when state, steps or next action are not what they were, makes a new version. Versions are events: onboardingUpdated
+// gives each of them as it was.
 package kyc

@@ -2,6 +2,7 @@ package kyc
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -254,4 +255,87 @@ func TestActionMessages(t *testing.T) {
 			t.Errorf("%q gives %q", accept, got)
 		}
 	}
+}
+
+// objects lists the facts one by one, in some order.
+func (f OnboardingFacts) objects() (all []any) {
+	for _, x := range f.Faces {
+		all = append(all, x)
+	}
+	for _, x := range f.Processes {
+		all = append(all, x)
+	}
+	for _, x := range f.Customers {
+		all = append(all, x)
+	}
+	return append(all, f.Person)
+}
+
+// What is kept of the facts is enough: whatever comes in whatever order, and changes on the way, a person judged by the evidence and the
+// news stands as one who is judged by all facts.
+func TestEvidenceIsEnough(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		last := drawFacts(t)
+		now := make(progress)
+		for _, x := range rapid.Permutation(last.objects()).Draw(t, "order") {
+			var ok bool
+			if p, isProcess := x.(*Process); isProcess && rapid.Bool().Draw(t, "opened first") {
+				open := *p
+				open.Status, open.Result, open.Failure = ProcessProcessing, nil, nil
+				if now, ok = now.and([]any{&open}); !ok {
+					t.Fatal("an open process could not be judged by the evidence")
+				}
+			}
+			next, ok := now.and([]any{x})
+			if !ok {
+				t.Fatal("a fact that was not there before could not be judged by the evidence")
+			}
+			now = next
+		}
+		got, want := now.onboarding("per_1", last.Require), Evaluate(last)
+		if !keepState(got).same(keepState(want)) {
+			t.Fatalf("by the evidence %+v, by all facts %+v", keepState(got), keepState(want))
+		}
+		// A customer may lose what it had. Then the evidence says that it does not know, or it knows.
+		if len(last.Customers) == 0 {
+			return
+		}
+		c := *rapid.SampledFrom(last.Customers).Draw(t, "customer")
+		c.Status = oneOf(t, "new status", CustomerActionRequired, CustomerRejected, CustomerFailed, CustomerPending)
+		changed := last
+		changed.Customers = nil
+		for _, other := range last.Customers {
+			if other.ID == c.ID {
+				other = &c
+			}
+			changed.Customers = append(changed.Customers, other)
+		}
+		if next, ok := now.and([]any{&c}); ok && !keepState(next.onboarding("per_1", last.Require)).same(keepState(Evaluate(changed))) {
+			t.Fatalf("by the evidence %+v, by all facts %+v", keepState(next.onboarding("per_1", last.Require)), keepState(Evaluate(changed)))
+		}
+	})
+}
+
+// What is kept comes back as it was, and holds nothing but codes, ids and times.
+func TestKeptOnboarding(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		want := Evaluate(drawFacts(t))
+		b, err := json.Marshal(keepState(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kept keptState
+		if err := json.Unmarshal(b, &kept); err != nil {
+			t.Fatal(err)
+		}
+		got := kept.onboarding(context.Background(), "per_1", 3)
+		if !keepState(*got).same(keepState(want)) || got.Version != 3 || !got.UpdatedAt.Equal(want.UpdatedAt) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		if got.NextAction != nil && got.NextAction.Message == "" {
+			t.Fatalf("no message for %s", got.NextAction.Kind)
+		}
+	})
 }

@@ -31,6 +31,16 @@ func brazilian(c *config.Config) {
 	}
 }
 
+// allowing lets pages of an origin use the tokens of every partner.
+func allowing(origin string) func(*config.Config) {
+	return func(c *config.Config) {
+		brazilian(c)
+		for i := range c.Partners {
+			c.Partners[i].AllowedOrigins = []string{origin}
+		}
+	}
+}
+
 // quick is a Unico that settles what it has accepted in a moment.
 var quick = unicosim.Config{Delay: 10 * time.Millisecond}
 
