@@ -17,7 +17,6 @@ type prospectStep struct {
 	code       string
 	err        error
 	wait       time.Duration // until the next run, at least
-	counted    bool          // this run used an attempt of the backoff
 	fault      bool          // we spoke wrongly: an operator has to look
 	lost       bool          // the provider had it and says now that it does not
 }
@@ -169,7 +168,7 @@ func (s *Service) registerProspect(ctx context.Context, p Provider, request Pros
 	found.operation, found.call, found.code = st.operation, CallRejected, st.code
 	if found.verdict == nil && found.err == nil {
 		// It refuses a duplicate of somebody it does not find: its two sides do not agree yet.
-		found.submission, found.err, found.counted = SubmissionAmbiguous, err, true
+		found.submission, found.err = SubmissionAmbiguous, err
 	}
 	return found
 }
@@ -180,7 +179,7 @@ func (s *Service) correctProspect(ctx context.Context, p Provider, request Prosp
 	st := submitted(v, err, opUpdateProspect)
 	st.correction = err == nil
 	if err != nil && KindOf(err) == Conflict {
-		st.submission, st.call, st.counted = SubmissionRefused, CallRejected, false
+		st.submission, st.call = SubmissionRefused, CallRejected
 	}
 	return st
 }
@@ -197,20 +196,20 @@ func submitted(v ProspectVerdict, err error, operation string) prospectStep {
 	case RateLimited: // an explicit "not now"
 		st.submission, st.call = SubmissionPlanned, CallRejected
 	case Unavailable:
-		st.submission, st.call, st.counted = SubmissionPlanned, CallUnavailable, true
+		st.submission, st.call = SubmissionPlanned, CallUnavailable
 	case Refused:
 		st.submission, st.call = SubmissionPlanned, CallUnavailable
 	case Credentials:
-		st.submission, st.call, st.counted = SubmissionPlanned, CallRejected, true
+		st.submission, st.call = SubmissionPlanned, CallRejected
 	case NotFound, Invalid, Internal, Unauthenticated, Forbidden: // a 4xx that no retry can mend
 		if !isFault(err) {
 			// Nobody said no: our own code failed after the call may have left.
-			st.submission, st.call, st.counted = SubmissionAmbiguous, CallAmbiguous, true
+			st.submission, st.call = SubmissionAmbiguous, CallAmbiguous
 			break
 		}
-		st.submission, st.call, st.fault, st.counted = SubmissionPlanned, CallRejected, true, true
+		st.submission, st.call, st.fault = SubmissionPlanned, CallRejected, true
 	default: // Ambiguous, and whatever we cannot name; Conflict is the callers'
-		st.submission, st.call, st.counted = SubmissionAmbiguous, CallAmbiguous, true
+		st.submission, st.call = SubmissionAmbiguous, CallAmbiguous
 	}
 	return st
 }
@@ -230,7 +229,7 @@ func isFault(err error) bool {
 // same user (ours). Neither verdict nor error means that Leap knows nobody.
 func identify(ctx context.Context, p Provider, profile ProspectProfile) prospectStep {
 	failed := func(err error) prospectStep {
-		return prospectStep{submission: SubmissionAmbiguous, err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused, fault: isFault(err)}
+		return prospectStep{submission: SubmissionAmbiguous, err: err, wait: RetryAfter(err), fault: isFault(err)}
 	}
 	byPhone, err := lookUp(ctx, p, Identity{Phone: profile.Phone})
 	if err != nil {
@@ -283,7 +282,7 @@ func (s *Service) lookAt(ctx context.Context, p Provider, c *Customer, id Identi
 	if err == nil {
 		return prospectStep{verdict: &v}
 	}
-	return prospectStep{err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused, fault: isFault(err) && KindOf(err) != NotFound}
+	return prospectStep{err: err, wait: RetryAfter(err), fault: isFault(err) && KindOf(err) != NotFound}
 }
 
 // applyProspect is the one place a verdict changes a prospect; it reports whether anything changed. Nothing leaves
@@ -350,18 +349,24 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 		}
 		unseen := current.Version == 0
 		changed, refused := s.applyProspectStep(current, st, now)
-		failures := job.Failures
+		failures := job.Failures + 1
+		state := *current.Prospect
 		switch {
 		case st.verdict != nil:
-			failures = 0
-		case st.counted:
-			failures++
+			failures, state.Faults = 0, 0
+		case st.fault:
+			state.Faults++
 		}
+		bury := state.Faults >= buryAfter
+		if bury {
+			state.Faults = 0 // whoever revives it has mended something
+		}
+		current.Prospect = &state
 		var ok bool
 		switch {
 		case prospectEnded(current):
 			ok, err = tx.FinishJob(ctx, job.ID, job.Attempt)
-		case st.fault && failures >= buryAfter:
+		case bury:
 			ok, err = tx.BuryJob(ctx, job.ID, job.Attempt, deadNotUnderstood, now)
 		default:
 			next = now.Add(s.prospectWait(current, st, failures, now))
@@ -501,6 +506,7 @@ func prospectRefusal(c *Customer, err error) *UserError {
 // time, dossier A11.10).
 const (
 	pollDensest = 8    // the first look comes after an eighth
+	pollLater   = 10   // after a yes nobody waits, and a thousand of them must not take the budget of those who do
 	pollOpen    = 120  // an open prospect is looked at once an hour at the least, with the default of 30 s
 	pollSettled = 2880 // one that is done, or stuck, once a day
 )
@@ -517,8 +523,9 @@ func (s *Service) prospectWait(c *Customer, st prospectStep, failures int, now t
 		// The operator must act; asking often locks accounts.
 		return jitter(min(15*cadence.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
 	case KindOf(st.err) == Refused || KindOf(st.err) == RateLimited:
-		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it.
-		return max(st.wait, 50*time.Millisecond) + rand.N(cadence.RetryAfter+1)
+		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it; it grows, for a
+		// thousand who ask again every second would keep the database busier than the provider.
+		return max(st.wait, 50*time.Millisecond) + rand.N(cadence.RetryAfter*time.Duration(min(failures, 8))+1)
 	default:
 		backoff := cadence.RetryAfter << min(max(failures-1, 0), 16)
 		if backoff <= 0 || backoff > time.Minute {
@@ -531,11 +538,11 @@ func (s *Service) prospectWait(c *Customer, st prospectStep, failures int, now t
 // pollAfter grows with the time since anything last moved, half as long again: dense at first, rare later, and dense again
 // after every change.
 func pollAfter(c *Customer, every time.Duration, now time.Time) time.Duration {
-	most := pollOpen * every
+	least, most := every/pollDensest, pollOpen*every
 	if c.Status == CustomerActive || c.Cip.StuckSince != nil {
-		most = pollSettled * every
+		least, most = pollLater*every, pollSettled*every
 	}
-	return min(max(now.Sub(c.Prospect.ChangedAt)/2, every/pollDensest), most)
+	return min(max(now.Sub(c.Prospect.ChangedAt)/2, least), most)
 }
 
 func (s *Service) logProspect(c *Customer, st prospectStep) {

@@ -382,8 +382,13 @@ func (p *Process) biometry() bool {
 		return false
 	}
 	r := p.Result
-	return !(r.Liveness != nil && *r.Liveness == LivenessNotLive || r.Identity != nil && *r.Identity == IdentityNo ||
-		r.Authenticated != nil && !*r.Authenticated || r.FraudProfile != nil && *r.FraudProfile == FraudYes)
+	switch {
+	case r.Liveness != nil && *r.Liveness == LivenessNotLive, r.Identity != nil && *r.Identity == IdentityNo,
+		r.Authenticated != nil && !*r.Authenticated, r.FraudProfile != nil && *r.FraudProfile == FraudYes:
+		return false
+	default:
+		return true
+	}
 }
 
 // allowsReuse reports whether a stored document may be reused under this process: identity yes, or a risk

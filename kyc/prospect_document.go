@@ -13,6 +13,8 @@ type ProspectState struct {
 	Correction Submission
 	// ChangedAt is when anything last moved: the beginning of the polling schedule.
 	ChangedAt time.Time
+	// Faults counts how often in a row the provider did not understand us.
+	Faults int
 }
 
 // prospectDocument is Customer.Request of a prospect. Its strings are revealed: it goes into the store, which

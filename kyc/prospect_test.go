@@ -106,7 +106,7 @@ func TestPollSchedule(t *testing.T) {
 		day    int // looks on the first day, about
 	}{
 		"open": {CustomerPending, false, time.Hour, 45}, "asked": {CustomerActionRequired, false, time.Hour, 45},
-		"stuck": {CustomerPending, true, 24 * time.Hour, 26}, "active": {CustomerActive, false, 24 * time.Hour, 26},
+		"stuck": {CustomerPending, true, 24 * time.Hour, 16}, "active": {CustomerActive, false, 24 * time.Hour, 16},
 	} {
 		c := &Customer{Status: tc.status, Cip: &CipState{}, Prospect: &ProspectState{ChangedAt: start}}
 		if tc.stuck {

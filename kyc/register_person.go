@@ -248,7 +248,7 @@ func (r *registration) write(ctx context.Context, tx Tx, lease time.Duration) (*
 		return nil, err
 	}
 	if r.outcome == OutcomeCreated { // of openco only, so far
-		if _, err := tx.LinkFaces(ctx, partner, r.person.ID, r.profile.DocumentNumber); err != nil {
+		if err := link(ctx, tx, r.person, r.now); err != nil {
 			return nil, err
 		}
 	}
@@ -382,8 +382,8 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 		return err
 	}
 	if r.outcome == OutcomeCreated {
-		// Not before: a person that is not accepted may go again, and their faces stay.
-		if _, err := tx.LinkFaces(ctx, r.partner.ID, p.ID, p.DocumentNumber); err != nil {
+		// Not before: a person that is not accepted may go again, and their faces and processes stay.
+		if err := link(ctx, tx, p, now); err != nil {
 			return err
 		}
 	}
@@ -405,6 +405,15 @@ func (r *registration) accept(ctx context.Context, tx Tx, a *Analysis, now time.
 		return err
 	}
 	return tx.UpdatePerson(ctx, p)
+}
+
+// link gives a new person what was begun for their document before they were registered.
+func link(ctx context.Context, tx Tx, p *Person, now time.Time) error {
+	if _, err := tx.LinkFaces(ctx, p.PartnerID, p.ID, p.DocumentNumber); err != nil {
+		return err
+	}
+	_, err := tx.LinkProcesses(ctx, p.PartnerID, p.ID, p.DocumentNumber, now)
+	return err
 }
 
 // registrationOf gives the registration an analysis belongs to, as the store has it now; nil when it was

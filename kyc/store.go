@@ -204,6 +204,8 @@ type Tx interface {
 	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
 	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
 	LinkFaces(ctx context.Context, partner PartnerID, person PersonID, document DocumentNumber) (int, error)
+	// LinkProcesses does the same for processes (ProcessesLink). Their version grows, because whose they are shows.
+	LinkProcesses(ctx context.Context, partner PartnerID, person PersonID, document DocumentNumber, at time.Time) (int, error)
 
 	// Idempotent gives what a key stands for, or nil when it is free or older than keepSince, and whether the request behind it was
 	// the same one. Neither key nor request is kept readable.

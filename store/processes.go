@@ -27,6 +27,7 @@ type processRow struct {
 	Status            string  `db:"status"`
 	FailureCode       *string `db:"failure_code"`
 	PersonID          *string `db:"person_id"`
+	DocumentIndex     []byte  `db:"document_index"`
 	ReferenceID       *string `db:"reference_id"`
 	UseCase           *string `db:"use_case"`
 	SealedContent     []byte  `db:"sealed_content"`
@@ -138,7 +139,8 @@ func (t *tx) processRow(q *session, p *kyc.Process) (processRow, error) {
 		PartnerID: string(p.PartnerID), ID: string(p.ID), Kind: string(p.Kind), Capabilities: strings.Join(capabilities, " "), Provider: p.Provider,
 		ProviderProcessID: p.ProviderProcessID, Submission: string(p.Submission), Status: string(p.Status),
 		PersonID: (*string)(p.PersonID), ReferenceID: (*string)(p.ReferenceID), UseCase: p.UseCase,
-		CreatedAt: newMicros(p.CreatedAt), UpdatedAt: newMicros(p.UpdatedAt), FinishedAt: maybeMicros(p.FinishedAt), Version: p.Version,
+		DocumentIndex: t.crypt.index(p.PartnerID, documentField, p.Request.DocumentNumber.Reveal()),
+		CreatedAt:     newMicros(p.CreatedAt), UpdatedAt: newMicros(p.UpdatedAt), FinishedAt: maybeMicros(p.FinishedAt), Version: p.Version,
 	}
 	if p.Failure != nil {
 		r.FailureCode = (*string)(&p.Failure.Code)
@@ -396,9 +398,9 @@ func (t *tx) InsertProcess(ctx context.Context, p *kyc.Process) error {
 			return err
 		}
 		_, err = q.execRow(`INSERT INTO processes (partner_id, id, kind, capabilities, provider, provider_process_id, submission, status, failure_code,
-			person_id, reference_id, use_case, sealed_content, created_at, updated_at, finished_at, version)
+			person_id, document_index, reference_id, use_case, sealed_content, created_at, updated_at, finished_at, version)
 			VALUES (:partner_id, :id, :kind, :capabilities, :provider, :provider_process_id, :submission, :status, :failure_code,
-			:person_id, :reference_id, :use_case, :sealed_content, :created_at, :updated_at, :finished_at, :version)`, row)
+			:person_id, :document_index, :reference_id, :use_case, :sealed_content, :created_at, :updated_at, :finished_at, :version)`, row)
 		if err != nil {
 			return err
 		}
@@ -406,8 +408,8 @@ func (t *tx) InsertProcess(ctx context.Context, p *kyc.Process) error {
 	})
 }
 
-// UpdateProcess implements [kyc.Tx]. Updating a process that is not there is our mistake and fails. Whose it is and what it is
-// about never change.
+// UpdateProcess implements [kyc.Tx]. Updating a process that is not there is our mistake and fails. What it is about never changes, and
+// whose it is by LinkProcesses only: who read it before that must read it again, because its key is another one now.
 func (t *tx) UpdateProcess(ctx context.Context, p *kyc.Process) error {
 	return t.use(ctx, "store.update_process", func(_ context.Context, q *session) error {
 		row, err := t.processRow(q, p)
@@ -416,12 +418,90 @@ func (t *tx) UpdateProcess(ctx context.Context, p *kyc.Process) error {
 		}
 		err = mustChange(q.execRow(`UPDATE processes SET provider_process_id = :provider_process_id, submission = :submission, status = :status,
 			failure_code = :failure_code, sealed_content = :sealed_content, updated_at = :updated_at, finished_at = :finished_at, version = :version
-			WHERE partner_id = :partner_id AND id = :id`, row))
+			WHERE partner_id = :partner_id AND id = :id AND person_id IS :person_id`, row))
 		if err != nil {
 			return err
 		}
 		return t.processChanged(q, p)
 	})
+}
+
+// LinkProcesses implements [kyc.Tx], as LinkFaces does for faces. The webhooks that were kept with a process go along.
+func (t *tx) LinkProcesses(ctx context.Context, partner kyc.PartnerID, person kyc.PersonID, document kyc.DocumentNumber, at time.Time) (n int, err error) {
+	err = t.use(ctx, "store.link_processes", func(ctx context.Context, q *session) error {
+		found, err := t.processes(ctx, q, `SELECT `+processColumns+`
+			FROM processes p CROSS JOIN data_keys k ON k.partner_id = p.partner_id AND k.owner = coalesce(p.person_id, p.id)
+			WHERE p.partner_id = ? AND p.document_index = ? AND p.person_id IS NULL`,
+			[]any{partner, t.crypt.index(partner, documentField, document.Reveal())})
+		if err != nil {
+			return err
+		}
+		for _, p := range found {
+			if err := t.moveCallbacks(ctx, q, partner, string(p.ID), string(person)); err != nil {
+				return err
+			}
+			p.PersonID = &person
+			if p.Version > 0 { // whose it is shows
+				p.Version++
+				p.UpdatedAt = at
+			}
+			row, err := t.processRow(q, p)
+			if err != nil {
+				return err
+			}
+			if err := mustChange(q.execRow(`UPDATE processes SET person_id = :person_id, sealed_content = :sealed_content, updated_at = :updated_at, version = :version
+				WHERE partner_id = :partner_id AND id = :id`, row)); err != nil {
+				return err
+			}
+			if err := t.dropKey(q, partner, string(p.ID)); err != nil {
+				return err
+			}
+			if p.Version > 0 {
+				if err := t.processChanged(q, p); err != nil {
+					return err
+				}
+			}
+		}
+		n = len(found)
+		return nil
+	})
+	return n, err
+}
+
+// moveCallbacks seals what was kept for one owner anew for another.
+func (t *tx) moveCallbacks(ctx context.Context, q *session, partner kyc.PartnerID, from, to string) error {
+	var rows []struct {
+		Provider  string `db:"provider"`
+		DedupeKey string `db:"dedupe_key"`
+		Sealed    []byte `db:"sealed_body"`
+	}
+	if err := q.all(ctx, &rows, `SELECT provider, dedupe_key, sealed_body FROM callbacks WHERE partner_id = ? AND owner = ?`, partner, from); err != nil || len(rows) == 0 {
+		return err
+	}
+	before, err := t.keyFor(q, partner, from)
+	if err != nil {
+		return err
+	}
+	after, err := t.keyFor(q, partner, to)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		name := r.Provider + " " + r.DedupeKey
+		body, err := before.unseal("callbacks", "body", name, r.Sealed)
+		if err != nil {
+			return err
+		}
+		sealed, err := after.seal("callbacks", "body", name, body)
+		if err != nil {
+			return err
+		}
+		if _, err := q.exec(`UPDATE callbacks SET owner = ?, sealed_body = ? WHERE partner_id = ? AND provider = ? AND dedupe_key = ?`,
+			to, sealed, partner, r.Provider, r.DedupeKey); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tx) processChanged(q *session, p *kyc.Process) error {

@@ -379,7 +379,7 @@ func TestProcessIdempotency(t *testing.T) {
 func TestProcessErrors(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{Config: func(c *config.Config) {
-		c.AnswerWithin, c.Providers.Unico.Breaker.Failures = 300*time.Millisecond, 1000 // what fails here must not stop the rest
+		c.AnswerWithin, c.Providers.Unico.Breaker.Failures = 3*time.Second, 1000 // what fails here must not stop the rest
 	}})
 	token := g.Token(apptest.Acme)
 	type want struct{ code, path, providerCode, status, failure string }

@@ -39,8 +39,9 @@ func hidingTypes(t *testing.T) map[string]any {
 		"kyc.Name": kyc.NewName(redactionCanary), "kyc.DocumentNumber": kyc.NewDocumentNumber(redactionCanary), "kyc.EmailAddress": kyc.NewEmailAddress(redactionCanary),
 		"kyc.PhoneNumber": kyc.NewPhoneNumber(redactionCanary), "kyc.Date": kyc.NewDate(redactionCanary), "kyc.PersonalText": kyc.NewPersonalText(redactionCanary), "kyc.Cents": kyc.NewCents(canaryCents),
 		"kyc.PersonalJSON": kyc.NewPersonalJSON([]byte(`"` + redactionCanary + `"`)),
-		"kyc.JSON":         kyc.JSON(`{"name":"` + redactionCanary + `"}`),
-		"kyc.Base64":       kyc.NewBase64(redactionCanary), "kyc.Image": canaryImage(t),
+		"kyc.Password":     kyc.NewPassword(redactionCanary), "kyc.Degrees": kyc.NewDegrees(canaryCents),
+		"kyc.JSON":   kyc.JSON(`{"name":"` + redactionCanary + `"}`),
+		"kyc.Base64": kyc.NewBase64(redactionCanary), "kyc.Image": canaryImage(t),
 		"config.Secret": config.NewSecret(redactionCanary),
 		"vault.Keyset":  keyset, "vault.Wrapper": vault.Passphrase(redactionCanary),
 	}

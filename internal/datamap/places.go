@@ -113,6 +113,7 @@ var hidden = []struct {
 	{"`customers`", "where a customer stands: status, category, consents, the provider's ids of it", keyNone, expiryPerson},
 	{"`faces.document_index`", "document number, to find the face by it", keyIndex, expiryPerson},
 	{"`faces.registration_key`", "a provider's key of a face", keyNone, expiryPerson},
+	{"`processes.document_index`", "document number, to find whose it becomes", keyIndex, expiryPerson},
 	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},
 	{"`early_callbacks`", "a provider's id of a process that was not ours yet", keyNone, "1 hour"},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},

@@ -3,6 +3,7 @@ package finhub_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -176,9 +177,9 @@ func TestSimulatorRefusals(t *testing.T) {
 		tt.change(&r)
 		_, err := p.RegisterCustomer(t.Context(), r)
 		var e *kyc.Error
-		if kyc.KindOf(err) != kyc.Rejected {
+		if !errors.As(err, &e) || e.Kind != kyc.Rejected {
 			t.Errorf("%s: %v", name, err)
-		} else if e = err.(*kyc.Error); strings.Join(e.Path, ".") != tt.path {
+		} else if strings.Join(e.Path, ".") != tt.path {
 			t.Errorf("%s: path %v, want %s", name, e.Path, tt.path)
 		}
 	}

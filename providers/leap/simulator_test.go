@@ -1,6 +1,7 @@
 package leap_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -143,12 +144,8 @@ func TestRefusalsOfTheSimulator(t *testing.T) {
 }
 
 func asError(err error, to **kyc.Error) bool {
-	e, ok := err.(*kyc.Error)
-	if !ok {
-		e = new(kyc.Error)
-	}
-	*to = e
-	return ok
+	*to = new(kyc.Error)
+	return errors.As(err, to)
 }
 
 func TestKeysOfTheSimulator(t *testing.T) {

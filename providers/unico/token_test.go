@@ -210,7 +210,8 @@ func TestTokenRefused(t *testing.T) {
 					return tt.status, tt.body
 				}), host.url))
 				_, err := p.CreateProcess(t.Context(), request(kyc.KindLiveness))
-				if cured && tt.tokens == 2 && err != nil || !(cured && tt.tokens == 2) && kyc.KindOf(err) != kyc.Credentials {
+				want := cured && tt.tokens == 2
+				if want && err != nil || !want && kyc.KindOf(err) != kyc.Credentials {
 					t.Errorf("cured %t: %v", cured, err)
 				}
 				if host.count() != tt.tokens || int(calls.Load()) != tt.tokens {

@@ -216,3 +216,55 @@ func earlyCallbacks(t *testing.T, b *bench) {
 		t.Error("an early callback must be forgotten after an hour")
 	}
 }
+
+// processesLink: what was begun for a document before its person was there becomes the person's, the webhooks kept with it included, and
+// goes with them; what is another document's or another partner's does not.
+func processesLink(t *testing.T, b *bench) {
+	p := newPerson(acme)
+	begun := func(partner kyc.PartnerID, document kyc.DocumentNumber) *kyc.Process {
+		one := newProcess(partner, nil)
+		one.Request.DocumentNumber = document
+		return one
+	}
+	first, hidden := begun(acme, p.DocumentNumber), begun(acme, p.DocumentNumber)
+	hidden.Version = 0
+	others, elsewhere := begun(acme, newPerson(acme).DocumentNumber), begun(other, p.DocumentNumber)
+	b.add(first, hidden, others, elsewhere)
+	b.write(func(tx kyc.Tx) error {
+		_, err := tx.InsertCallback(ctx, &kyc.StoredCallback{PartnerID: acme, Owner: string(first.ID), Provider: "unico", DedupeKey: "d1", Reference: string(first.ID), Body: []byte(`{"a":1}`), ReceivedAt: epoch})
+		return err
+	})
+	stale := *first
+	b.add(p)
+	n, at := 0, epoch.Add(time.Hour)
+	link := func(tx kyc.Tx) (err error) {
+		n, err = tx.LinkProcesses(ctx, acme, p.ID, p.DocumentNumber, at)
+		return err
+	}
+	b.write(link)
+	if n != 2 {
+		t.Errorf("%d linked", n)
+	}
+	first.PersonID, first.Version, first.UpdatedAt = &p.ID, first.Version+1, at
+	hidden.PersonID = &p.ID
+	for _, want := range []*kyc.Process{first, hidden, others, elsewhere} {
+		same(t, "a process", must(b.Process(ctx, want.PartnerID, want.ID))(t), want)
+	}
+	kept := must(b.Callbacks(ctx, acme, string(p.ID)))(t)
+	if len(kept) != 1 || string(kept[0].Body) != `{"a":1}` {
+		t.Errorf("%d webhooks came along", len(kept))
+	}
+	if b.write(link); n != 0 {
+		t.Errorf("%d linked again", n)
+	}
+	// Who read it before holds what is not so any more.
+	wantKind(t, b.Write(ctx, func(tx kyc.Tx) error { return tx.UpdateProcess(ctx, &stale) }), kyc.Internal)
+	b.write(func(tx kyc.Tx) error {
+		_, err := tx.ErasePerson(ctx, acme, p.ID, kyc.ErasureRequested, at)
+		return err
+	})
+	if must(b.Process(ctx, acme, first.ID))(t) != nil || must(b.Process(ctx, acme, hidden.ID))(t) != nil {
+		t.Error("a process outlived its person")
+	}
+	same(t, "of another document", must(b.Process(ctx, acme, others.ID))(t), others)
+}

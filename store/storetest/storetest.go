@@ -67,6 +67,7 @@ func Run(t *testing.T, open func(t *testing.T) kyc.Store) {
 		{"Tenancy", tenancy},
 		{"Faces", faces},
 		{"FacesLink", facesLink},
+		{"ProcessesLink", processesLink},
 		{"FacesTenancy", facesTenancy},
 		{"JobClaim", jobClaim},
 		{"JobFencing", jobFencing},

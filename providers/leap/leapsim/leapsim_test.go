@@ -203,7 +203,7 @@ func TestScripts(t *testing.T) {
 		for _, b := range []*bench{timed, looked} {
 			for _, fields := range []map[string]any{{"firstName": strings.ToUpper(m.name), "phoneNumber": byName}, {"phoneNumber": byDigits}} {
 				got := b.register(example(fields))
-				if got.status != 200 || state(m.script[0]) != is(got) {
+				if got.status != 200 || m.script[0] != is(got) {
 					t.Errorf("%s: %d %s", m.name, got.status, got.body)
 				}
 			}
@@ -372,10 +372,12 @@ func TestScenariosNameEveryScript(t *testing.T) {
 func TestWait(t *testing.T) {
 	t.Parallel()
 	b := setup(t, Config{})
-	go b.register(example(nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := b.Wait(ctx, func(u []User) bool { return len(u) == 1 }); err != nil {
+	waited := make(chan error, 1)
+	go func() { waited <- b.Wait(ctx, func(u []User) bool { return len(u) == 1 }) }()
+	b.register(example(nil))
+	if err := <-waited; err != nil {
 		t.Error(err)
 	}
 }

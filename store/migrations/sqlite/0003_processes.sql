@@ -13,6 +13,7 @@ CREATE TABLE processes (
   status              TEXT    NOT NULL CHECK (status IN ('PROCESSING', 'DIVERGENT', 'COMPLETED', 'CANCELED', 'FAILED')),
   failure_code        TEXT,
   person_id           TEXT,
+  document_index      BLOB    NOT NULL, -- whose it becomes when the person is registered later
   reference_id        TEXT,
   use_case            TEXT,
   sealed_content      BLOB    NOT NULL,
@@ -27,6 +28,7 @@ CREATE TABLE processes (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX processes_by_person ON processes (partner_id, person_id, id) WHERE person_id IS NOT NULL;
+CREATE INDEX processes_of_nobody ON processes (partner_id, document_index) WHERE person_id IS NULL;
 CREATE UNIQUE INDEX processes_by_provider_id ON processes (provider, provider_process_id) WHERE provider_process_id IS NOT NULL;
 CREATE INDEX processes_by_status ON processes (partner_id, status, id);
 -- What the operator's metric counts, and what a start has to look at.
