@@ -95,7 +95,7 @@ func (o *Onboardings) Changed(ctx context.Context, tx Tx, c PersonChange) (*Pers
 	is.UpdatedAt = c.At
 	next := &KeptOnboarding{PartnerID: c.PartnerID, PersonID: c.PersonID, State: is.State, Require: require, UpdatedAt: c.At, Version: 1}
 	content := onboardingContent{keptState: keepState(is), Evidence: now}
-	same := before != nil && was.keptState.same(content.keptState)
+	same := before != nil && was.same(content.keptState)
 	switch {
 	case same && slices.Equal(before.Require, require) && was.Evidence.equal(now):
 		return nil, nil

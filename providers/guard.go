@@ -305,7 +305,7 @@ func (o *operation) settle(ctx context.Context, err error, start time.Time, done
 	} else if v.outcome != outcomeCanceled {
 		o.answered()
 	}
-	o.metrics.durations[v.outcome].Observe(now.Sub(start).Seconds())
+	o.metrics.durations(v.outcome).Observe(now.Sub(start).Seconds())
 	if v.outcome != outcomeCanceled {
 		o.stats.record(now, now.Sub(start), v.proper)
 	}

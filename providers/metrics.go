@@ -88,7 +88,7 @@ func (m *Metrics) StaleHierarchy(provider string) { m.stale.WithLabelValues(prov
 
 // operationMetrics are the metrics of one operation with their labels looked up.
 type operationMetrics struct {
-	durations [outcomes]prometheus.Observer
+	durations func(outcome) prometheus.Observer
 	refused   [reasons]prometheus.Counter
 	inFlight  prometheus.Gauge
 }
@@ -97,9 +97,12 @@ func (m *Metrics) operation(provider, name string) (o operationMetrics) {
 	if m == nil {
 		m = NewMetrics(nil) // counted and never read
 	}
-	for i := range o.durations {
-		o.durations[i] = m.durations.WithLabelValues(provider, name, outcome(i).String())
+	// Only the good outcome exists from the first scrape: a histogram is fifteen series, and all outcomes of all operations of four
+	// providers would be more than the two thousand that a scrape may have (security M02).
+	o.durations = func(what outcome) prometheus.Observer {
+		return m.durations.WithLabelValues(provider, name, what.String())
 	}
+	o.durations(outcomeOK)
 	for r := breakerOpen; r < reasons; r++ {
 		o.refused[r] = m.refused.WithLabelValues(provider, name, r.String())
 	}

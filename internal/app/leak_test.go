@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,18 +27,15 @@ import (
 	"github.com/kycgate/kycgate/store"
 )
 
-// leakRequests is how many requests TestNothingLeaks makes; LEAK_REQUESTS=10000 is the full size.
-const leakRequests = 1500
+// leakEnv is how many requests TestNothingLeaks makes; 10000 is the full size.
+const leakEnv = "KYCGATE_TEST_REQUESTS"
 
 // TestNothingLeaks (M01, M05): after many mixed requests, with a provider that fails in every way, no marker is in database, log of the
 // database, backup, logs, metrics or the list of erasures, in UTF-8, UTF-16, hex, base64 or gzip. Every answer of a request that must
 // not repeat what it was sent is looked at too.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
-	requests := leakRequests
-	if n, err := strconv.Atoi(os.Getenv("LEAK_REQUESTS")); err == nil {
-		requests = n
-	}
+	requests := size(leakEnv, 1500)
 	dir := t.TempDir()
 	g := apptest.Start(t, apptest.Options{Dir: dir, Config: func(c *config.Config) { c.AnswerWithin = 50 * time.Millisecond }})
 	putFault(t, g, `[{"operation":"analyze_person","kind":"status","value":503,"probability":0.1},{"operation":"analyze_person","kind":"reset","probability":0.1},

@@ -756,6 +756,9 @@ func putFaults(t *testing.T, g *apptest.Gateway, faults string) {
 	}
 }
 
+// processesEnv is how many processes TestKillNineProcesses creates; 2000 is the full size.
+const processesEnv = "KYCGATE_TEST_PROCESSES"
+
 // R5, R7: an upstream that acts and then resets, hangs or truncates, with kills in between: no capture arrives twice,
 // every process ends, and what cannot be known is AMBIGUOUS in the ledger.
 func TestKillNineProcesses(t *testing.T) {
@@ -788,7 +791,8 @@ partners: [{id: acme, source_kyc: openco}]
 
 	var mu sync.Mutex
 	answered := make(map[string]bool)
-	const rounds, creations = 6, 2000
+	const rounds = 6
+	creations := size(processesEnv, 600)
 	var serial atomic.Int64
 	for round := range rounds {
 		child := startChild(t, file)

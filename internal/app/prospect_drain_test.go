@@ -25,11 +25,14 @@ import (
 // a small machine; docs/benchmarks.md has what it showed.
 const prospectsEnv = "KYCGATE_TEST_PROSPECTS"
 
-func howManyProspects(t *testing.T) int {
-	if n, err := strconv.Atoi(os.Getenv(prospectsEnv)); err == nil && n > 0 {
+func howManyProspects() int { return size(prospectsEnv, 150) }
+
+// size is how large a test is: the environment's word, for a full run on a machine with time, or else the figure given.
+func size(env string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(env)); err == nil && n > 0 {
 		return n
 	}
-	return 150
+	return otherwise
 }
 
 // road is the way to the simulators, which can be closed: "refuse" listens no more, "hang" never answers.
@@ -220,7 +223,7 @@ func TestProspectsWhileLeapIsDown(t *testing.T) {
 	for _, how := range []string{"refuses", "hangs"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			n := howManyProspects(t)
+			n := howManyProspects()
 			var r *road
 			g := apptest.Start(t, apptest.Options{Leap: leapsim.Config{StepDelay: 50 * time.Millisecond}, Config: func(c *config.Config) {
 				r = newRoad(t, trimLeap(c.Providers.Leap.BaseURL))
@@ -259,7 +262,7 @@ func trimLeap(base string) string { return base[:len(base)-len("/leap")] }
 // Killed ten times while it drains, restarted on the same data each time: the same result.
 func TestProspectsSurviveKillNine(t *testing.T) {
 	t.Parallel()
-	n := howManyProspects(t)
+	n := howManyProspects()
 	g := apptest.Start(t, apptest.Options{Leap: leapsim.Config{StepDelay: 50 * time.Millisecond}}) // for its simulators and tokens
 	token := g.Token(apptest.Acme)
 	r := newRoad(t, g.SimURL)
