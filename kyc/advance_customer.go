@@ -524,6 +524,7 @@ func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, pro
 }
 
 // recordStep commits that a step's call is about to leave, before its first byte does.
+// MUST: TestCallIsRecordedBeforeItLeaves.
 func (s *Service) recordStep(ctx context.Context, job *Job, c *Customer, op string, mark func(*CustomerSteps)) error {
 	now := s.now()
 	return s.Store.Write(ctx, func(tx Tx) error {

@@ -127,7 +127,7 @@ func (s *Service) referenceID(ctx context.Context, p *Process) (string, error) {
 }
 
 // recordProcessCall commits that a call is about to leave, before its first byte does.
-// MUST: TestProcessCallIsRecordedBeforeItLeaves.
+// MUST: TestCallIsRecordedBeforeItLeaves.
 func (s *Service) recordProcessCall(ctx context.Context, job *Job, p *Process) error {
 	return s.Store.Write(ctx, func(tx Tx) error {
 		now := s.now()
