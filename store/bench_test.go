@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"runtime"
 	"testing"
@@ -196,4 +197,55 @@ func BenchmarkLists(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkWriteJudged is what it costs a transaction that the person it has changed is judged: a new person, a face that passes a step,
+// and a change that nobody who follows the person sees. Many callers share a commit, so most of what is measured is the work itself.
+func BenchmarkWriteJudged(b *testing.B) {
+	judge := kyc.NewOnboardings([]kyc.Partner{{ID: acme, Require: []kyc.StepKind{kyc.StepPerson, kyc.StepFace, kyc.StepLiveness, kyc.StepIdentity}}})
+	for _, v := range []struct {
+		name  string
+		state PersonState
+	}{{"not judged", nothingNew}, {"judged", judge.Changed}} {
+		for _, c := range []struct {
+			name  string
+			write func(kyc.Tx, *kyc.Person) error
+		}{
+			{"new person", func(tx kyc.Tx, _ *kyc.Person) error { return register(tx, newPerson(), false) }},
+			{"face", func(tx kyc.Tx, p *kyc.Person) error {
+				return tx.InsertFace(context.Background(), &kyc.FaceRegistration{
+					ID: kyc.NewFaceID(), PartnerID: acme, Provider: "qitech", RegistrationKey: rand.Text(), PersonID: p.ID, DocumentNumber: p.DocumentNumber,
+					Source: kyc.FaceFromImage, State: kyc.FaceRegistered, CreatedAt: epoch, UpdatedAt: epoch,
+				})
+			}},
+			{"nothing new", func(tx kyc.Tx, p *kyc.Person) error { return tx.UpdatePerson(context.Background(), p) }},
+		} {
+			b.Run(v.name+"/"+c.name, func(b *testing.B) {
+				s := open(b)
+				s.personState = v.state
+				persons := make(chan *kyc.Person, 128)
+				for range cap(persons) {
+					p := newPerson()
+					mustWrite(b, s, func(tx kyc.Tx) error { return register(tx, p, false) })
+					persons <- p
+				}
+				b.ReportAllocs()
+				b.SetParallelism(64)
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						p := <-persons
+						if err := s.Write(context.Background(), func(tx kyc.Tx) error { return c.write(tx, p) }); err != nil {
+							b.Error(err)
+						}
+						persons <- p
+					}
+				})
+			})
+		}
+	}
+}
+
+func nothingNew(context.Context, kyc.Tx, kyc.PersonChange) (*kyc.PersonVersion, error) {
+	return nil, nil
 }

@@ -41,6 +41,18 @@ func (r *onboardingRow) kept() *kyc.KeptOnboarding {
 // Onboardings implements [kyc.Reader].
 func (r reader) Onboardings(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID]*kyc.KeptOnboarding, error) {
 	kept := make(map[kyc.PersonID]*kyc.KeptOnboarding, len(persons))
+	if len(persons) == 1 { // every transaction that changes a person asks this: no list to spell out, no slice to fill
+		err := r.use(ctx, "store.onboardings", func(_ context.Context, q *session) error {
+			var row onboardingRow
+			found, err := q.get(&row, `SELECT partner_id, person_id, state, require, content, version, updated_at FROM onboardings
+				WHERE partner_id = ? AND person_id = ?`, partner, persons[0])
+			if found {
+				kept[persons[0]] = row.kept()
+			}
+			return err
+		})
+		return kept, err
+	}
 	err := r.forEach(ctx, "store.onboardings", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
 		query, args, err := listed(`SELECT partner_id, person_id, state, require, content, version, updated_at FROM onboardings
 			WHERE partner_id = ? AND person_id IN (?)`, some, []any{partner}, nil)
