@@ -112,12 +112,12 @@ func TestHangingProviderDoesNotSlowOthers(t *testing.T) {
 	t.Parallel()
 	g := apptest.Start(t, apptest.Options{Config: func(c *config.Config) {
 		c.Providers.QITech.Timeout = 20 * time.Second
-		c.AnswerWithin = 200 * time.Millisecond
+		c.AnswerWithin = time.Second
 	}})
-	putFault(t, g, `{"operation":"analyze_person","kind":"latency","value":"3s"}`)
+	putFault(t, g, `{"operation":"analyze_person","kind":"latency","value":"10s"}`)
 	acme, bazaar := g.Token(apptest.Acme), g.Token(apptest.Bazaar)
 	var wg sync.WaitGroup
-	for i := range 200 {
+	for i := range 100 {
 		wg.Go(func() {
 			if a, err := g.Do(t.Context(), acme, apptest.Register, apptest.Input(apptest.CPF(9, i), fmt.Sprint("E", i), nil)); err != nil || a.Str("registerPerson.person.kyc.status") != "PENDING" {
 				t.Errorf("%v %s", err, a.Body)

@@ -426,7 +426,9 @@ func TestDeadJobs(t *testing.T) {
 	token := g.Token(apptest.Acme)
 	id := g.Query(token, registerLeap, prospect(1, nil)).Str("registerProspect.customer.id")
 	const dead = `{ deadJobs { totalCount nodes { id kind subject reason attempts createdAt diedAt } edges { cursor } pageInfo { hasNextPage } } }`
-	a := g.Eventually(token, dead, nil, func(a apptest.Answer) bool { return a.Get("deadJobs.totalCount") == 1.0 })
+	a := g.Eventually(token, dead, nil, func(a apptest.Answer) bool {
+		return a.Str("deadJobs.nodes.0.id") != "" && a.Get("deadJobs.totalCount") == 1.0
+	})
 	if id == "" || a.Str("deadJobs.nodes.0.subject") != id || a.Str("deadJobs.nodes.0.kind") != "prospect" || a.Str("deadJobs.nodes.0.reason") != "provider_did_not_understand" || a.Get("deadJobs.nodes.0.attempts").(float64) < 5 {
 		t.Errorf("%s", a.Body)
 	}

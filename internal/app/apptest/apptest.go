@@ -340,17 +340,20 @@ func (g *Gateway) Eventually(token, query string, variables map[string]any, sati
 	return a
 }
 
+// patience is when a test gives up. It tells nothing of how fast anything is: a loaded machine with the race detector is slow.
+const patience = 90 * time.Second
+
 // Until repeats a look until it satisfies. It is for what has no event to wait on: the outside of a process.
 func Until(tb testing.TB, satisfied func() bool, describe func() string) {
 	tb.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for !satisfied() {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			tb.Fatalf("did not come within 20 s; last seen: %s", describe())
+			tb.Fatalf("did not come within %v; last seen: %s", patience, describe())
 		}
 	}
 }
