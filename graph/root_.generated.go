@@ -4266,8 +4266,8 @@ input CustomerAddressInput {
   city: String! @pii(kind: UNMASKED)
   "Up to 100 characters."
   state: String @pii(kind: UNMASKED)
-  "Up to 20 characters."
-  postalCode: String @pii(kind: ADDRESS)
+  "1 to 20 characters."
+  postalCode: String! @pii(kind: ADDRESS)
   "ISO 3166-1, two or three capitals."
   country: String! @pii(kind: UNMASKED)
   "Whether it is the one that counts."

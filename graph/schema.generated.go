@@ -9480,7 +9480,7 @@ func (ec *executionContext) unmarshalInputCustomerAddressInput(ctx context.Conte
 			it.State = data
 		case "postalCode":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("postalCode"))
-			data, err := ec.unmarshalOString2ᚖgithubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx, v)
+			data, err := ec.unmarshalNString2githubᚗcomᚋkycgateᚋkycgateᚋkycᚐPersonalText(ctx, v)
 			if err != nil {
 				return it, err
 			}

@@ -29,7 +29,7 @@ type CustomerAddress struct {
 	Street     PersonalText
 	City       string
 	State      *string
-	PostalCode *PersonalText
+	PostalCode PersonalText
 	Country    string // ISO 3166-1 alpha-2
 	Primary    bool
 }

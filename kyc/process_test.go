@@ -228,3 +228,18 @@ func TestCapturesAreHeldInBounds(t *testing.T) {
 		t.Errorf("%d bytes are left of nothing", c.size)
 	}
 }
+
+// What an SDK captured is opaque; what is plainly no token does not leave.
+func TestSDKTokenIsOpaque(t *testing.T) {
+	for token, want := range map[string]bool{
+		"eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln": true, "eyJh.a.b.c.d": true, "eyJh..b.c.d": true, "sdk-token-1": true, "a_b~c.d": true,
+		"not a token": false, "/9j/4AAQSkZJRgABAQ": false, "iVBORw0KGgo+AAA=": false, "data:image/jpeg;base64,abcd": false, "a\nb": false, "é": false,
+	} {
+		value := NewPersonalText(token)
+		d := processDraft{selfie: &SelfieInput{SDKToken: &value}}
+		d.readSelfie()
+		if got := len(d.checks.errs) == 0; got != want {
+			t.Errorf("%q: taken %v, want %v", token, got, want)
+		}
+	}
+}

@@ -39,7 +39,7 @@ type CustomerAddressInput struct {
 	Street     PersonalText
 	City       string
 	State      *string
-	PostalCode *PersonalText
+	PostalCode PersonalText
 	Country    string
 	Primary    bool
 }
@@ -107,7 +107,7 @@ func (in RegisterCustomerInput) normalize(now time.Time) (r CustomerRegistration
 			}
 			r.Addresses = append(r.Addresses, CustomerAddress{
 				Type: a.Type, Street: NewPersonalText(c.text(a.Street.Reveal(), 1, 200, at("street")...)), City: c.text(a.City, 1, 100, at("city")...),
-				State: c.optional(a.State, 100, at("state")...), PostalCode: c.optionalText(a.PostalCode, 20, at("postalCode")...),
+				State: c.optional(a.State, 100, at("state")...), PostalCode: NewPersonalText(c.text(a.PostalCode.Reveal(), 1, 20, at("postalCode")...)),
 				Country: c.alpha2(a.Country, at("country")...), Primary: a.Primary,
 			})
 			if a.Primary {
@@ -165,13 +165,10 @@ func (r CustomerRegistration) profile() Profile {
 		if !a.Primary {
 			continue
 		}
-		p.Address = Address{Street: a.Street, City: a.City}
+		p.Address = Address{Street: a.Street, City: a.City, PostalCode: a.PostalCode}
 		p.Address.Country, _ = alpha3(a.Country)
 		if a.State != nil {
 			p.Address.State = *a.State
-		}
-		if a.PostalCode != nil {
-			p.Address.PostalCode = *a.PostalCode
 		}
 	}
 	return p
@@ -205,12 +202,9 @@ func (r CustomerRegistration) document(person *PersonID) (JSON, error) {
 		}
 	}
 	for _, a := range r.Addresses {
-		m := map[string]string{"type": a.Type, "street": a.Street.Reveal(), "city": a.City, "country": a.Country}
+		m := map[string]string{"type": a.Type, "street": a.Street.Reveal(), "city": a.City, "postal_code": a.PostalCode.Reveal(), "country": a.Country}
 		if a.State != nil {
 			m["state"] = *a.State
-		}
-		if a.PostalCode != nil {
-			m["postal_code"] = a.PostalCode.Reveal()
 		}
 		if a.Primary {
 			m["primary"] = "true"

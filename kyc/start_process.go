@@ -82,8 +82,9 @@ const authProcessLasts = 24 * time.Hour
 // maxSDKToken bounds what the SDK sends: a picture of the largest size, encrypted and encoded twice (ours).
 const maxSDKToken = 2 << 20
 
-// sdkTokenPattern is a JWT, signed or encrypted: three or five parts of base64url.
-var sdkTokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)?$`)
+// sdkTokenPattern is what a token of an SDK is written with. Unico's is a JWT, and what is in it is Unico's: the form is not ours to judge. A
+// picture has + and / in its base64, so one in the wrong member does not leave with its metadata.
+var sdkTokenPattern = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
 // useCasePattern keeps a use case a label and no text about a person: it is stored and answered in the clear.
 var useCasePattern = regexp.MustCompile(`^[\p{L}][\p{L}\p{N} _.:/-]{0,63}$`)

@@ -140,8 +140,10 @@ func TestCustomerRefusals(t *testing.T) {
 		"a country nobody knows":          {map[string]any{"nationality": "XX"}, []string{"INVALID input.nationality"}},
 		"somebody from the future":        {map[string]any{"birthdate": "2990-01-01"}, []string{"INVALID input.birthdate"}},
 		"a person of nobody":              {map[string]any{"personId": "per_01JQ0000000000000000000000"}, []string{"NOT_FOUND input.personId"}},
-		"no primary address": {map[string]any{"addresses": []any{map[string]any{"type": "HOME", "street": "x", "city": "y", "country": "LTU", "primary": false}}},
+		"no primary address": {map[string]any{"addresses": []any{map[string]any{"type": "HOME", "street": "x", "city": "y", "postalCode": "1", "country": "LTU", "primary": false}}},
 			[]string{"INVALID input.addresses"}},
+		"an empty postal code": {map[string]any{"addresses": []any{map[string]any{"type": "HOME", "street": "x", "city": "y", "postalCode": " ", "country": "LT", "primary": true}}},
+			[]string{"REQUIRED input.addresses.0.postalCode"}},
 		"all of it": {map[string]any{
 			"email": "taken@example.com", "password": "weak", "categoryId": finhubsim.AsksForMore, "roles": []any{}, "phone": "1", "personId": "per_x",
 			"parameters": []any{override("CUSTOMER_PROFILE", "industry", "WEAPONS")}, "firstName": " ", "idempotencyKey": "",

@@ -348,7 +348,7 @@ type wireAddress struct {
 	Street     string `json:"street"`
 	City       string `json:"city"`
 	State      string `json:"state,omitempty"`
-	PostalCode string `json:"postalCode,omitempty"`
+	PostalCode string `json:"postalCode"`
 	Country    string `json:"country"`
 	IsPrimary  bool   `json:"isPrimary"`
 }

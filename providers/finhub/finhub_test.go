@@ -76,7 +76,7 @@ func marcus(category kyc.CustomerCategory) kyc.CustomerRegistration {
 		Category: category, Birthdate: kyc.NewDate("1990-05-15"), Gender: kyc.GenderMale, Nationality: "LT",
 		Addresses: []kyc.CustomerAddress{{
 			Type: "HOME", Street: kyc.NewPersonalText("123 Medium Risk Street"), City: "Compliance City",
-			PostalCode: ptr(kyc.NewPersonalText("12345")), Country: "LT", Primary: true,
+			PostalCode: kyc.NewPersonalText("12345"), Country: "LT", Primary: true,
 		}},
 	}
 }

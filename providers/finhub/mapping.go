@@ -33,13 +33,10 @@ func wireRegistration(r kyc.CustomerRegistration, path Registration) registratio
 	}
 	for i, a := range r.Addresses {
 		w.IndividualCustomer.Person.Addresses[i] = wireAddress{
-			Type: a.Type, Street: a.Street.Reveal(), City: a.City, Country: a.Country, IsPrimary: a.Primary,
+			Type: a.Type, Street: a.Street.Reveal(), City: a.City, PostalCode: a.PostalCode.Reveal(), Country: a.Country, IsPrimary: a.Primary,
 		}
 		if a.State != nil {
 			w.IndividualCustomer.Person.Addresses[i].State = *a.State
-		}
-		if a.PostalCode != nil {
-			w.IndividualCustomer.Person.Addresses[i].PostalCode = a.PostalCode.Reveal()
 		}
 	}
 	if path == RegisterSingular {
