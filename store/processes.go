@@ -456,6 +456,9 @@ func (t *tx) LinkProcesses(ctx context.Context, partner kyc.PartnerID, person ky
 			if err := t.dropKey(q, partner, string(p.ID)); err != nil {
 				return err
 			}
+			if err := t.linkIdempotent(q, partner, person, string(p.ID)); err != nil {
+				return err
+			}
 			if p.Version > 0 {
 				if err := t.processChanged(q, p); err != nil {
 					return err
