@@ -47,6 +47,9 @@ type Erasure struct {
 	Reason       ErasureReason
 	Providers    []*ProviderErasure
 	CompletedAt  *time.Time
+
+	// Subjects are the objects that went along. Only [Tx.ErasePerson] tells them: they are not kept.
+	Subjects []string
 }
 
 // ProviderErasure says that a provider was sent data of the person, which must be erased there too.
@@ -125,6 +128,10 @@ func (s *Service) ErasePerson(ctx context.Context, in ErasePersonInput) (*EraseP
 // finishErasure makes an erasure outlive backups and the log of the database. It may be repeated; until it has succeeded the caller
 // is told so, and the next start does it in any case.
 func (s *Service) finishErasure(ctx context.Context, e *Erasure) error {
+	// The jobs that would have dropped their captures are gone.
+	for _, id := range e.Subjects {
+		s.captures.drop(ProcessID(id))
+	}
 	if err := s.Erasures.Append(e.PartnerID, e.PersonID, *e.CompletedAt); err != nil {
 		return E(Unavailable, "kyc.erase_person", err)
 	}

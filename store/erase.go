@@ -74,7 +74,7 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 		if err != nil {
 			return err
 		}
-		erasure = &kyc.Erasure{PartnerID: partner, PersonID: id, Status: kyc.ErasureDone, Reason: reason, Providers: providers, CompletedAt: &at}
+		erasure = &kyc.Erasure{PartnerID: partner, PersonID: id, Status: kyc.ErasureDone, Reason: reason, Providers: providers, CompletedAt: &at, Subjects: subjects}
 		_, err = q.exec(`INSERT INTO erasures (partner_id, person_id, reason, providers, completed_at) VALUES (?, ?, ?, ?, ?)`,
 			partner, id, reason, string(text), newMicros(at))
 		return err
