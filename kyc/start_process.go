@@ -184,6 +184,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 	d.now = s.now()
 	capabilities := d.chooseProvider(s)
 	d.check(s, idempotencyKey)
+	d.key = ownKey(CallerFrom(ctx), d.key)
 	if len(d.checks.errs) > 0 {
 		// It is refused whatever the database says; that is asked so that one answer names everything.
 		if _, err := d.person(ctx, s.Store); err != nil {
@@ -317,6 +318,15 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		answer.PersonID = person.ID
 	}
 	return tx.SaveIdempotent(ctx, answer, d.hash())
+}
+
+// ownKey keeps the idempotency keys of a subject token apart from its partner's and from other persons': what one person's page
+// sends answers, takes and tells of nothing of anybody else's. No key that is given holds a NUL.
+func ownKey(c Caller, key string) string {
+	if key == "" || !c.IsSubject() {
+		return key
+	}
+	return string(c.Person) + "\x00" + key
 }
 
 // hash stands for the input of an idempotent request.
