@@ -3,13 +3,12 @@ package kyc
 import (
 	"context"
 	"testing"
-	"time"
 )
 
 type noLog struct{ Store }
 
-func (noLog) Append(PartnerID, PersonID, time.Time) error { return nil }
-func (noLog) Scrub(context.Context) error                 { return nil }
+func (noLog) Append(*Erasure) error       { return nil }
+func (noLog) Scrub(context.Context) error { return nil }
 
 // What was captured for a process of an erased person is forgotten at once: the job that would have dropped it is gone.
 func TestErasureForgetsCaptures(t *testing.T) {
