@@ -2,6 +2,7 @@ package kyc
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -47,6 +48,9 @@ type Erasure struct {
 	Reason       ErasureReason
 	Providers    []*ProviderErasure
 	CompletedAt  *time.Time
+
+	// Subjects are the objects that went along and may be older than the person. [Tx.ErasePerson] tells them, and the list of erasures; the tombstone does not.
+	Subjects []string
 }
 
 // ProviderErasure says that a provider was sent data of the person, which must be erased there too.
@@ -73,7 +77,7 @@ type ErasePersonPayload struct {
 // an erasure must not bring the person back.
 type ErasureLog interface {
 	// Append returns once the erasure is durable. An erasure that is in the list already changes nothing.
-	Append(partner PartnerID, person PersonID, at time.Time) error
+	Append(e *Erasure) error
 }
 
 // ErasePerson destroys the key a person's data is encrypted with and everything that could find them: nobody can read the person
@@ -125,7 +129,11 @@ func (s *Service) ErasePerson(ctx context.Context, in ErasePersonInput) (*EraseP
 // finishErasure makes an erasure outlive backups and the log of the database. It may be repeated; until it has succeeded the caller
 // is told so, and the next start does it in any case.
 func (s *Service) finishErasure(ctx context.Context, e *Erasure) error {
-	if err := s.Erasures.Append(e.PartnerID, e.PersonID, *e.CompletedAt); err != nil {
+	// The jobs that would have dropped their captures are gone.
+	for _, id := range e.Subjects {
+		s.captures.drop(ProcessID(id))
+	}
+	if err := s.Erasures.Append(e); err != nil {
 		return E(Unavailable, "kyc.erase_person", err)
 	}
 	// The pages are overwritten in the database, but its log still holds the old ones.
@@ -147,8 +155,14 @@ func (s *Service) ReplayErasures(ctx context.Context, listed []Erasure) (again i
 			if err != nil {
 				return err
 			}
-			if p != nil {
+			back, err := s.eraseSubjects(ctx, tx, e)
+			if err != nil {
+				return err
+			}
+			if p != nil || back {
 				again++
+			}
+			if p != nil {
 				if err := s.audit(ctx, tx, AuditEvent{Partner: e.PartnerID, Person: p.ID, Action: AuditErase, Fields: AuditFields()}); err != nil {
 					return err
 				}
@@ -166,7 +180,7 @@ func (s *Service) ReplayErasures(ctx context.Context, listed []Erasure) (again i
 	}
 	for _, e := range all { // of a process that died between its commit and the list
 		if !known[e.PersonID] {
-			if err := s.Erasures.Append(e.PartnerID, e.PersonID, *e.CompletedAt); err != nil {
+			if err := s.Erasures.Append(e); err != nil {
 				return again, err
 			}
 		}
@@ -175,4 +189,32 @@ func (s *Service) ReplayErasures(ctx context.Context, listed []Erasure) (again i
 		return again, s.Store.Scrub(ctx)
 	}
 	return again, nil
+}
+
+// eraseSubjects erases what was begun before its person was registered and went with them, and has come back as nobody's with a backup of
+// that time.
+func (s *Service) eraseSubjects(ctx context.Context, tx Tx, e Erasure) (back bool, err error) {
+	for _, id := range e.Subjects {
+		p, err := tx.Process(ctx, e.PartnerID, ProcessID(id))
+		if err != nil {
+			return false, err
+		}
+		f, err := tx.FaceByID(ctx, e.PartnerID, FaceID(id))
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case p != nil && p.PersonID == nil:
+			err = errors.Join(tx.DeleteProcess(ctx, p.PartnerID, p.ID), s.audit(ctx, tx, p.event(AuditDelete)))
+		case f != nil && f.PersonID == "":
+			err = s.dropFace(ctx, tx, f)
+		default:
+			continue
+		}
+		if err = errors.Join(err, tx.DeleteJob(ctx, id)); err != nil {
+			return false, err
+		}
+		back = true
+	}
+	return back, nil
 }

@@ -53,12 +53,19 @@ func (s *Service) FaceRegistration(ctx context.Context, key string) (*FaceRegist
 
 // FaceRegistrationByDocument gives the newest face of a document, formatted or bare, like FaceRegistration. A string that is no CPF
 // has none.
-func (s *Service) FaceRegistrationByDocument(ctx context.Context, document string) (*FaceRegistration, error) {
+//
+// Documents of nobody are counted as those of [Service.PersonByDocument] are: this would find hidden digits as well.
+func (s *Service) FaceRegistrationByDocument(ctx context.Context, document string) (face *FaceRegistration, err error) {
 	c := CallerFrom(ctx)
 	d, ok := ParseCPF(document, !s.SkipCheckDigits)
 	if !ok {
 		return nil, nil
 	}
+	done, err := s.guesses.begin(ctx, c, d)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { done(face != nil || err != nil) }()
 	f, err := s.Store.FaceByDocument(ctx, c.Partner, d)
 	if f != nil || err != nil {
 		return visibleFace(c, f), err

@@ -9,7 +9,7 @@ import (
 type Retention struct {
 	// HoldPersons keeps a person from being erased until so long after their last change, where a law demands it.
 	HoldPersons time.Duration
-	// Persons are erased so long after their last change; so are faces of documents that no person has.
+	// Persons are erased so long after their last change; so are faces and finished processes of documents that no person has.
 	Persons time.Duration
 	// Registrations, the snapshots, are removed so long after they were received; the newest of a person stays.
 	Registrations time.Duration
@@ -25,6 +25,7 @@ type OldRow struct {
 	PersonID     PersonID
 	Registration RegistrationID // "" for a person
 	Face         FaceID         // of a face that stands alone; PersonID is "" then
+	Process      ProcessID      // of a process that stands alone
 }
 
 // OldKind is what can be deleted by age alone.
@@ -73,6 +74,7 @@ func (s *Service) enforceRetention(ctx context.Context, job *Job) error {
 	}{
 		{s.Retention.Persons, s.eraseOldPersons},
 		{s.Retention.Persons, s.eraseOldFaces},
+		{s.Retention.Persons, s.eraseOldProcesses},
 		{s.Retention.Registrations, s.removeOldRegistrations},
 		{s.Retention.Callbacks, s.deleteOld(OldCallbacks)},
 		{s.Retention.Calls, s.deleteOld(OldCalls)},
@@ -133,6 +135,34 @@ func (s *Service) eraseOldFaces(ctx context.Context, before time.Time) (more boo
 		}
 	}
 	s.Logger.Info("retention erased faces that nobody was registered for", "rows", len(old))
+	return len(old) == retentionBatch, s.Store.Scrub(ctx)
+}
+
+// eraseOldProcesses does the same for processes: nobody can be asked to be erased whom nobody registered.
+func (s *Service) eraseOldProcesses(ctx context.Context, before time.Time) (more bool, err error) {
+	old, err := s.Store.OldProcesses(ctx, before, retentionBatch)
+	if err != nil || len(old) == 0 {
+		return false, err
+	}
+	for _, row := range old {
+		err := s.Store.Write(ctx, func(tx Tx) error {
+			p, err := tx.Process(ctx, row.PartnerID, row.Process)
+			if err != nil || p == nil || p.PersonID != nil || !p.UpdatedAt.Before(before) {
+				return err // something happened to it meanwhile
+			}
+			if err := tx.DeleteProcess(ctx, p.PartnerID, p.ID); err != nil {
+				return err
+			}
+			if err := tx.DeleteJob(ctx, string(p.ID)); err != nil {
+				return err
+			}
+			return s.audit(ctx, tx, p.event(AuditDelete))
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	s.Logger.Info("retention erased processes that nobody was registered for", "rows", len(old))
 	return len(old) == retentionBatch, s.Store.Scrub(ctx)
 }
 

@@ -65,6 +65,7 @@ type processDraft struct {
 
 	process     *Process
 	referenceID string // the provider's, of the reference
+	matched     bool   // the document is that of a person the caller may see
 	job         *Job
 	replayed    bool
 }
@@ -185,6 +186,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 	d.now = s.now()
 	capabilities := d.chooseProvider(s)
 	d.check(s, idempotencyKey)
+	d.key = ownKey(CallerFrom(ctx), d.key)
 	if len(d.checks.errs) > 0 {
 		// It is refused whatever the database says; that is asked so that one answer names everything.
 		if _, err := d.person(ctx, s.Store); err != nil {
@@ -193,7 +195,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		if _, err := d.referred(ctx, s.Store); err != nil {
 			return nil, err
 		}
-		return refusedProcess(d.checks.errs...), nil
+		return s.refuseProcess(ctx, d)
 	}
 
 	var one *waiter[processEvent]
@@ -209,7 +211,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 	})
 	switch {
 	case len(d.checks.errs) > 0:
-		return refusedProcess(d.checks.errs...), nil
+		return s.refuseProcess(ctx, d)
 	case err != nil:
 		if one != nil {
 			s.processWaiters.leave(string(d.process.ID), one)
@@ -231,6 +233,19 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		}
 	})
 	return s.awaitProcess(ctx, d.process, one, deadline)
+}
+
+// refuseProcess answers a draft that nothing came of. What is wrong with it tells whether its document is that of the person it names,
+// or of anybody, so that is a look-up of a document and one of nobody is counted as such.
+func (s *Service) refuseProcess(ctx context.Context, d *processDraft) (*ProcessPayload, error) {
+	if !d.document.Empty() && !d.matched {
+		done, err := s.guesses.begin(ctx, CallerFrom(ctx), d.document)
+		if err != nil {
+			return nil, err
+		}
+		done(false)
+	}
+	return refusedProcess(d.checks.errs...), nil
 }
 
 // chooseProvider finds who can do it, and as what. The first of the catalog that offers everything wanted does.
@@ -320,6 +335,15 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 	return tx.SaveIdempotent(ctx, answer, d.hash())
 }
 
+// ownKey keeps the idempotency keys of a subject token apart from its partner's and from other persons': what one person's page
+// sends answers, takes and tells of nothing of anybody else's. No key that is given holds a NUL.
+func ownKey(c Caller, key string) string {
+	if key == "" || !c.IsSubject() {
+		return key
+	}
+	return string(c.Person) + "\x00" + key
+}
+
 // hash stands for the input of an idempotent request.
 func (d *processDraft) hash() []byte {
 	h := sha256.New()
@@ -383,11 +407,13 @@ func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 			d.checks.invalid("is not the document of this person", "subject", "documentNumber")
 			return p, nil
 		}
+		d.matched = !p.DocumentNumber.Empty()
 	case !d.document.Empty():
 		if p, err = tx.PersonByDocument(ctx, d.partner.ID, d.document); err != nil {
 			return nil, err
 		}
 		p = visible(caller, p)
+		d.matched = p != nil
 	}
 	if d.document.Empty() && (d.subject.DocumentNumber == nil || d.subject.DocumentNumber.Empty()) {
 		d.checks.required("must be a CPF, unless personId names a person whose CPF is known", "subject", "documentNumber")

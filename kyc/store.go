@@ -125,6 +125,8 @@ type Reader interface {
 	OldRegistrations(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 	// OldFaces names some registered faces that stand alone and were last changed before a time.
 	OldFaces(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
+	// OldProcesses names some finished processes of nobody that were last changed before a time.
+	OldProcesses(ctx context.Context, before time.Time, limit int) ([]OldRow, error)
 
 	// Onboardings gives what is kept of many persons at once; who has none is absent.
 	Onboardings(ctx context.Context, partner PartnerID, persons []PersonID) (map[PersonID]*KeptOnboarding, error)

@@ -31,7 +31,7 @@ var ofPerson = []struct{ table, where, subject string }{
 // ErasePerson implements [kyc.Tx].
 func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.PersonID, reason kyc.ErasureReason, at time.Time) (erasure *kyc.Erasure, err error) {
 	err = t.use(ctx, "store.erase_person", func(_ context.Context, q *session) error {
-		var subjects []string
+		var subjects, older []string
 		for _, o := range ofPerson {
 			if o.subject == "" {
 				continue
@@ -41,6 +41,9 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 				return err
 			}
 			subjects = append(subjects, some...)
+			if o.table == "processes" || o.table == "faces" {
+				older = append(older, some...)
+			}
 		}
 		providers, err := t.sentTo(q, partner, subjects)
 		if err != nil {
@@ -74,7 +77,7 @@ func (t *tx) ErasePerson(ctx context.Context, partner kyc.PartnerID, id kyc.Pers
 		if err != nil {
 			return err
 		}
-		erasure = &kyc.Erasure{PartnerID: partner, PersonID: id, Status: kyc.ErasureDone, Reason: reason, Providers: providers, CompletedAt: &at}
+		erasure = &kyc.Erasure{PartnerID: partner, PersonID: id, Status: kyc.ErasureDone, Reason: reason, Providers: providers, CompletedAt: &at, Subjects: older}
 		_, err = q.exec(`INSERT INTO erasures (partner_id, person_id, reason, providers, completed_at) VALUES (?, ?, ?, ?, ?)`,
 			partner, id, reason, string(text), newMicros(at))
 		return err

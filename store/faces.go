@@ -248,6 +248,9 @@ func (t *tx) LinkFaces(ctx context.Context, partner kyc.PartnerID, person kyc.Pe
 			if err := t.dropKey(q, partner, string(f.ID)); err != nil {
 				return err
 			}
+			if err := t.linkIdempotent(q, partner, person, string(f.ID)); err != nil {
+				return err
+			}
 			t.faceChanged(f)
 		}
 		n = len(found)

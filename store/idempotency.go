@@ -54,3 +54,9 @@ func (t *tx) DeleteIdempotent(ctx context.Context, partner kyc.PartnerID, key st
 		return err
 	})
 }
+
+// linkIdempotent makes the requests that made an object those of the person the object has become: they go when the person does.
+func (t *tx) linkIdempotent(q *session, partner kyc.PartnerID, person kyc.PersonID, object string) error {
+	_, err := q.exec(`UPDATE idempotency_keys SET person_id = ? WHERE partner_id = ? AND person_id = '' AND object_id = ?`, person, partner, object)
+	return err
+}

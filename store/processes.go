@@ -456,6 +456,9 @@ func (t *tx) LinkProcesses(ctx context.Context, partner kyc.PartnerID, person ky
 			if err := t.dropKey(q, partner, string(p.ID)); err != nil {
 				return err
 			}
+			if err := t.linkIdempotent(q, partner, person, string(p.ID)); err != nil {
+				return err
+			}
 			if p.Version > 0 {
 				if err := t.processChanged(q, p); err != nil {
 					return err
@@ -521,7 +524,16 @@ func (t *tx) DeleteProcess(ctx context.Context, partner kyc.PartnerID, id kyc.Pr
 		if _, err := q.exec(`DELETE FROM processes WHERE partner_id = ? AND id = ?`, partner, id); err != nil {
 			return err
 		}
-		return t.dropKey(q, partner, string(id)) // its own, if it had one
+		for _, query := range []string{
+			`DELETE FROM callbacks WHERE partner_id = ? AND owner = ?`, // kept for it while it was nobody's
+			`DELETE FROM events WHERE partner_id = ? AND subject = ?`,
+		} {
+			if _, err := q.exec(query, partner, id); err != nil {
+				return err
+			}
+		}
+		t.wake = append(t.wake, subjectKey{partner, string(id)}) // who follows it learns that it is gone
+		return t.dropKey(q, partner, string(id))                 // its own, if it had one
 	})
 }
 

@@ -21,6 +21,8 @@ const (
 	deleteOldCalls     = `DELETE FROM provider_calls WHERE ended_at < ?`
 	deleteOldKeys      = `DELETE FROM idempotency_keys WHERE created_at < ?`
 	oldFaces           = `SELECT partner_id, '' AS person_id, id FROM faces WHERE person_id IS NULL AND state = 'REGISTERED' AND updated_at < ? LIMIT ?`
+	// One that is open still has a job, which ends it.
+	oldProcesses = `SELECT partner_id, '' AS person_id, id FROM processes WHERE person_id IS NULL AND finished_at IS NOT NULL AND updated_at < ? LIMIT ?`
 	// The newest event of a subject stays: it says which version comes next.
 	deleteOldEvents = `DELETE FROM events WHERE at < ? AND EXISTS
 		(SELECT 1 FROM events n WHERE n.partner_id = events.partner_id AND n.subject = events.subject AND n.version > events.version)`
@@ -41,6 +43,15 @@ func (r reader) OldFaces(ctx context.Context, before time.Time, limit int) ([]ky
 	rows, err := r.oldRows(ctx, "store.old_faces", oldFaces, before, limit)
 	for i := range rows {
 		rows[i].Face, rows[i].Registration = kyc.FaceID(rows[i].Registration), ""
+	}
+	return rows, err
+}
+
+// OldProcesses implements [kyc.Reader].
+func (r reader) OldProcesses(ctx context.Context, before time.Time, limit int) ([]kyc.OldRow, error) {
+	rows, err := r.oldRows(ctx, "store.old_processes", oldProcesses, before, limit)
+	for i := range rows {
+		rows[i].Process, rows[i].Registration = kyc.ProcessID(rows[i].Registration), ""
 	}
 	return rows, err
 }

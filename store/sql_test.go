@@ -61,7 +61,7 @@ func TestEveryStatementNamesThePartner(t *testing.T) {
 // ofAllPartners are the statements that are asked in nobody's name: by a rotation of keys and by the retention, of which no value
 // leaves the store.
 var ofAllPartners = map[string]bool{
-	oldPersons: true, oldRegistrations: true, deleteOldCallbacks: true, deleteOldKeys: true, oldFaces: true, deleteOldEvents: true,
+	oldPersons: true, oldRegistrations: true, deleteOldCallbacks: true, deleteOldKeys: true, oldFaces: true, oldProcesses: true, deleteOldEvents: true,
 	`SELECT p.partner_id, p.version, p.wrapped,
 		(SELECT count(*) FROM data_keys k WHERE k.partner_id = p.partner_id AND k.version = p.version) AS keys
 		FROM partner_keys p ORDER BY p.partner_id, p.version`: true,

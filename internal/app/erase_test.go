@@ -178,6 +178,52 @@ func TestRestoredBackupBringsNobodyBack(t *testing.T) {
 	}
 }
 
+// A backup of the time before a person was registered holds what was begun for their document then, as nobody's.
+func TestRestoredBackupBringsNoProcessBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	options := apptest.Options{Dir: dir, Unico: quick, Config: brazilian}
+	g := apptest.Start(t, options)
+	cpf := magic("00", 1)
+	begun := g.Query(g.Token(apptest.Acme), starting("checkLiveness"), input(cpf, newSelfie())).Str("checkLiveness.process.id")
+	stays := g.Query(g.Token(apptest.Acme), starting("checkLiveness"), input(magic("00", 2), newSelfie())).Str("checkLiveness.process.id")
+	settled(g, g.Token(apptest.Acme), begun)
+	settled(g, g.Token(apptest.Acme), stays)
+	g.Stop()
+	database := filepath.Join(dir, "kycgate.db")
+	backup, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	g = apptest.Start(t, options)
+	token := g.Token(apptest.Acme)
+	id := g.Query(token, apptest.Register, apptest.Input(cpf, "E1", nil)).Str("registerPerson.person.id")
+	if a := g.Query(token, readProcess, map[string]any{"id": begun}); a.Str("process.person.id") != id || id == "" {
+		t.Fatalf("it is not the person's: %s", a.Body)
+	}
+	if a := g.Query(token, erase, map[string]any{"id": id}); a.Str("erasePerson.erasure.status") != "DONE" {
+		t.Fatalf("%s", a.Body)
+	}
+	g.Stop()
+	for _, name := range []string{database, database + "-wal", database + "-shm"} {
+		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(database, backup, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	g = apptest.Start(t, options)
+	if a := g.Query(g.Token(apptest.Acme), readProcess, map[string]any{"id": begun}); a.Get("process") != nil || len(a.Errors) > 0 {
+		t.Errorf("it came back: %s", a.Body)
+	}
+	if a := g.Query(g.Token(apptest.Acme), readProcess, map[string]any{"id": stays}); a.Str("process.id") != stays {
+		t.Errorf("another's is gone: %s", a.Body)
+	}
+}
+
 // A list that was altered is not replayed in part: the gateway does not start.
 func TestAlteredListOfErasuresRefusesToStart(t *testing.T) {
 	t.Parallel()

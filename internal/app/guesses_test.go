@@ -76,3 +76,35 @@ func TestKnownDocumentsAreNoGuesses(t *testing.T) {
 		}
 	}
 }
+
+// The budget is one for every door at which a document may be tried: a process that is refused without effect tells whether a document is
+// the person's it names, and a face whether there is somebody. What a token may not read it must not find by trying.
+func TestEveryDoorCountsDocumentGuesses(t *testing.T) {
+	t.Parallel()
+	for name, try := range map[string]func(g *apptest.Gateway, token, person, cpf string) apptest.Answer{
+		"a process with its person": func(g *apptest.Gateway, token, person, cpf string) apptest.Answer {
+			return g.Query(token, `mutation($input: CheckLivenessInput!) { checkLiveness(input: $input) { userErrors { code path } } }`,
+				map[string]any{"input": map[string]any{"subject": map[string]any{"personId": person, "documentNumber": cpf}, "selfie": map[string]any{}}})
+		},
+		"a process without": func(g *apptest.Gateway, token, person, cpf string) apptest.Answer {
+			return g.Query(token, `mutation($input: VerifyIdentityInput!) { verifyIdentity(input: $input) { userErrors { code path } } }`,
+				map[string]any{"input": map[string]any{"subject": map[string]any{"documentNumber": cpf}, "selfie": map[string]any{}}})
+		},
+		"a face": func(g *apptest.Gateway, token, person, cpf string) apptest.Answer {
+			return g.Query(token, `query($d: String!) { faceRegistrationByDocument(documentNumber: $d) { id } }`, map[string]any{"d": cpf})
+		},
+	} {
+		g := apptest.Start(t, apptest.Options{Unico: quick, Config: func(c *config.Config) {
+			brazilian(c)
+			c.Limits.DocumentGuesses = 5
+		}})
+		token := g.Token(apptest.Acme)
+		person := g.Query(token, apptest.Register, apptest.Input(apptest.CPF(9, 1), "E", nil)).Str("registerPerson.person.id")
+		for i := range 6 {
+			a := try(g, token, person, apptest.CPF(8, i))
+			if limited := strings.Contains(string(a.Body), `"RATE_LIMITED"`); limited != (i == 5) {
+				t.Errorf("%s, document %d: %d %s", name, i, a.Status, a.Body)
+			}
+		}
+	}
+}

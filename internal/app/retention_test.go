@@ -275,3 +275,61 @@ func TestRetentionOfFaces(t *testing.T) {
 		t.Errorf("alone %t, linked %t, young %t", there(alone), there(linked), there(young))
 	}
 }
+
+// A finished process of a document that no person has is kept as long as a person, and then destroyed with its key and what came with
+// it: there is nobody to erase whom it would go with.
+func TestRetentionOfProcesses(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, kyc.Retention{Persons: 10 * year})
+	p := k.register(apptest.CPF(9, 1), nil)
+	process := func(person *kyc.PersonID, cpf string, status kyc.ProcessStatus) *kyc.Process {
+		one := &kyc.Process{
+			ID: kyc.NewProcessID(), PartnerID: apptest.Bazaar, PersonID: person, Kind: kyc.KindLiveness, Capabilities: []kyc.Capability{kyc.CapLiveness}, Provider: "unico",
+			Submission: kyc.SubmissionAccepted, Status: status, Request: kyc.ProcessSubject{DocumentNumber: kyc.NewDocumentNumber(cpf)},
+			CreatedAt: k.clock.Now(), UpdatedAt: k.clock.Now(), Version: 1,
+		}
+		if status.Final() {
+			one.FinishedAt = new(k.clock.Now())
+		}
+		if err := k.store.Write(t.Context(), func(tx kyc.Tx) error {
+			if err := tx.InsertProcess(t.Context(), one); err != nil {
+				return err
+			}
+			_, err := tx.InsertCallback(t.Context(), &kyc.StoredCallback{
+				PartnerID: apptest.Bazaar, Owner: one.KeyOwner(), Provider: "unico", DedupeKey: string(one.ID), Reference: string(one.ID), Body: []byte("{}"), ReceivedAt: k.clock.Now(),
+			})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return one
+	}
+	there := func(one *kyc.Process) bool {
+		found, err := k.Process(k.ctx, one.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found != nil
+	}
+	alone, open := process(nil, apptest.CPF(9, 2), kyc.ProcessCompleted), process(nil, apptest.CPF(9, 4), kyc.ProcessProcessing)
+	linked := process(&p.ID, apptest.CPF(9, 1), kyc.ProcessCompleted)
+	k.clock.Advance(10*year - time.Second)
+	k.run()
+	if !there(alone) || !there(open) || !there(linked) {
+		t.Fatal("erased a second too early")
+	}
+	young := process(nil, apptest.CPF(9, 3), kyc.ProcessCompleted)
+	k.register(apptest.CPF(9, 1), nil) // touched: the person stays, and their process
+	k.clock.Advance(time.Hour + time.Second)
+	k.run()
+	if there(alone) || !there(open) || !there(linked) || !there(young) {
+		t.Errorf("alone %t, open %t, linked %t, young %t", there(alone), there(open), there(linked), there(young))
+	}
+	events, newest, err := k.store.EventsSince(t.Context(), apptest.Bazaar, string(alone.ID), 0, 10)
+	if err != nil || len(events) > 0 || newest != 0 {
+		t.Errorf("its events are there: %d, %v", len(events), err)
+	}
+	if kept, err := k.store.Callbacks(t.Context(), apptest.Bazaar, string(alone.ID)); err != nil || len(kept) > 0 {
+		t.Errorf("its webhooks are there: %d, %v", len(kept), err)
+	}
+}

@@ -273,3 +273,36 @@ func TestSubjectTokenFromAnotherOrigin(t *testing.T) {
 		}
 	}
 }
+
+// The idempotency keys of one person's page are their own: another person's, and their partner's, neither conflict with them nor are
+// answered by what they stand for.
+func TestSubjectTokensHaveKeysOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{Unico: quick, Config: brazilian})
+	token := g.Token(apptest.Acme)
+	picture := newSelfie()
+	begin := func(token string, subject map[string]any) string {
+		t.Helper()
+		a := g.Query(token, `mutation($input: CheckLivenessInput!) { checkLiveness(input: $input) { process { id } userErrors { code } } }`,
+			map[string]any{"input": map[string]any{"subject": subject, "selfie": picture, "idempotencyKey": "liveness-1"}})
+		id := a.Str("checkLiveness.process.id")
+		if id == "" {
+			t.Errorf("%s", a.Body)
+		}
+		return id
+	}
+	var ids []string
+	for serial := range 2 {
+		person := g.Query(token, apptest.Register, apptest.Input(magic("00", serial+1), fmt.Sprint("s-", serial), nil)).Str("registerPerson.person.id")
+		subject := g.SubjectToken(apptest.Acme, kyc.PersonID(person))
+		id := begin(subject, map[string]any{})
+		if again := begin(subject, map[string]any{}); again != id {
+			t.Errorf("a repeat began %s, and there was %s", again, id)
+		}
+		ids = append(ids, id)
+	}
+	ids = append(ids, begin(token, map[string]any{"documentNumber": magic("00", 1)}))
+	if ids[0] == ids[1] || ids[0] == ids[2] || ids[1] == ids[2] {
+		t.Errorf("%v", ids)
+	}
+}

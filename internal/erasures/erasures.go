@@ -1,7 +1,7 @@
 // Package erasures keeps the list of erased persons in a file beside the keys, where no backup of the database overwrites it. It is
 // read at the start and replayed on the database before the first request, so that a restored backup brings nobody back.
 //
-//	{"partner":"acme","person":"per_…","at":"2026-11-25T12:00:00Z","mac":"…"}
+//	{"partner":"acme","person":"per_…","objects":["prc_…"],"at":"2026-11-25T12:00:00Z","mac":"…"}
 //
 // One line an erasure, in ids and times. Each MAC covers the line and the MAC before it, so that no line can be changed, dropped from
 // the middle or added by somebody who has not the keys. A list that was cut at its end is completed from the database.
@@ -44,6 +44,7 @@ type key struct {
 type line struct {
 	Partner kyc.PartnerID `json:"partner"`
 	Person  kyc.PersonID  `json:"person"`
+	Objects []string      `json:"objects,omitempty"` // that went along
 	At      time.Time     `json:"at"`
 	MAC     []byte        `json:"mac"`
 }
@@ -80,7 +81,7 @@ func Open(path string, mac func([]byte) []byte) (_ *List, entries []kyc.Erasure,
 		l.last = e.MAC
 		l.listed[key{e.Partner, e.Person}] = true
 		at := e.At
-		entries = append(entries, kyc.Erasure{PartnerID: e.Partner, PersonID: e.Person, Status: kyc.ErasureDone, CompletedAt: &at})
+		entries = append(entries, kyc.Erasure{PartnerID: e.Partner, PersonID: e.Person, Status: kyc.ErasureDone, CompletedAt: &at, Subjects: e.Objects})
 	}
 	if err := errors.Join(file.Truncate(size), file.Sync(), syncFolder(path)); err != nil {
 		return nil, nil, fmt.Errorf("the list of erasures cannot be written: %w", err)
@@ -92,17 +93,17 @@ func Open(path string, mac func([]byte) []byte) (_ *List, entries []kyc.Erasure,
 }
 
 // Append implements [kyc.ErasureLog].
-func (l *List) Append(partner kyc.PartnerID, person kyc.PersonID, at time.Time) error {
+func (l *List) Append(erased *kyc.Erasure) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := key{partner, person}
+	k := key{erased.PartnerID, erased.PersonID}
 	switch {
 	case l.broken != nil:
 		return l.broken
 	case l.listed[k]:
 		return nil
 	}
-	e := line{Partner: partner, Person: person, At: at.UTC()}
+	e := line{Partner: erased.PartnerID, Person: erased.PersonID, Objects: erased.Subjects, At: erased.CompletedAt.UTC()}
 	e.MAC = l.chain(e)
 	var text bytes.Buffer
 	if err := json.NewEncoder(&text).Encode(e); err != nil {
@@ -126,6 +127,9 @@ func (l *List) chain(e line) []byte {
 	var b []byte
 	for _, part := range [][]byte{[]byte("kycgate erasure"), l.last, []byte(e.Partner), []byte(e.Person), []byte(e.At.UTC().Format(time.RFC3339Nano))} {
 		b = append(binary.AppendUvarint(b, uint64(len(part))), part...)
+	}
+	for _, id := range e.Objects { // a line without is as it was before there were any
+		b = append(binary.AppendUvarint(b, uint64(len(id))), id...)
 	}
 	return l.mac(b)
 }

@@ -235,6 +235,9 @@ func processesLink(t *testing.T, b *bench) {
 		return err
 	})
 	stale := *first
+	b.write(func(tx kyc.Tx) error {
+		return tx.SaveIdempotent(ctx, &kyc.IdempotentAnswer{PartnerID: acme, Key: "begun", Mutation: "checkLiveness", ObjectID: string(first.ID), CreatedAt: epoch}, []byte("a request"))
+	})
 	b.add(p)
 	n, at := 0, epoch.Add(time.Hour)
 	link := func(tx kyc.Tx) (err error) {
@@ -257,10 +260,20 @@ func processesLink(t *testing.T, b *bench) {
 	if b.write(link); n != 0 {
 		t.Errorf("%d linked again", n)
 	}
+	if requests := must(b.IdempotentAnswers(ctx, acme, p.ID))(t); len(requests) != 1 || requests[0].ObjectID != string(first.ID) {
+		t.Errorf("%d requests came along", len(requests))
+	}
 	// Who read it before holds what is not so any more.
 	wantKind(t, b.Write(ctx, func(tx kyc.Tx) error { return tx.UpdateProcess(ctx, &stale) }), kyc.Internal)
 	b.write(func(tx kyc.Tx) error {
 		_, err := tx.ErasePerson(ctx, acme, p.ID, kyc.ErasureRequested, at)
+		return err
+	})
+	b.write(func(tx kyc.Tx) error {
+		answer, _, err := tx.Idempotent(ctx, acme, "begun", []byte("a request"), epoch)
+		if answer != nil {
+			t.Error("a request outlived its person")
+		}
 		return err
 	})
 	if must(b.Process(ctx, acme, first.ID))(t) != nil || must(b.Process(ctx, acme, hidden.ID))(t) != nil {
