@@ -39,8 +39,6 @@ func read(t testing.TB, name string) string {
 	return string(b)
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func secret(s string) func() string { return func() string { return s } }
 
 func newProvider(t testing.TB, c finhub.Config) kyc.Provider {
