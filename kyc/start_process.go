@@ -402,7 +402,11 @@ func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 		switch {
 		case d.document.Empty():
 			d.document = p.DocumentNumber
-		case p.DocumentNumber.Empty(): // made without one: what the input says is checked by the provider
+		case p.DocumentNumber.Empty() && caller.IsSubject():
+			// Their word would make the identity of whoever owns the CPF theirs (ours).
+			d.checks.invalid("must not be given: the document of this person is not known", "subject", "documentNumber")
+			return p, nil
+		case p.DocumentNumber.Empty(): // made without one: what the partner says is checked by the provider
 		case p.DocumentNumber.Reveal() != d.document.Reveal():
 			d.checks.invalid("is not the document of this person", "subject", "documentNumber")
 			return p, nil

@@ -328,6 +328,13 @@ func TestProcessSubjects(t *testing.T) {
 			t.Errorf("subject token, %s: %s", name, a.Body)
 		}
 	}
+	// A person whose CPF the partner never gave cannot take one over.
+	without := g.Query(token, `mutation R($input: RegisterProspectInput!) { registerProspect(input: $input) { customer { person { id } } } }`, prospect(1, nil)).Str("registerProspect.customer.person.id")
+	theirs := g.SubjectToken(apptest.Acme, kyc.PersonID(without), kyc.ProcessesWrite)
+	a := g.Query(theirs, started, map[string]any{"input": map[string]any{"subject": map[string]any{"documentNumber": magic("00", 8)}, "selfie": newSelfie()}})
+	if without == "" || a.Str("checkLiveness.userErrors.0.code") != "INVALID" || a.Get("checkLiveness.process") != nil {
+		t.Errorf("a person without a document: %s", a.Body)
+	}
 	list := g.Query(token, `query($id: ID!) { person(id: $id) { processes(first: 2) { totalCount nodes { kind person { id } attempts { outcome } } pageInfo { hasNextPage endCursor } }
 	  live: processes(kind: LIVENESS) { totalCount nodes { kind } } } }`, map[string]any{"id": person})
 	if list.Get("person.processes.totalCount") != 5.0 || list.Get("person.processes.pageInfo.hasNextPage") != true || list.Str("person.processes.nodes.1.person.id") != person ||
