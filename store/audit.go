@@ -279,26 +279,8 @@ func (r reader) AuditRecords(ctx context.Context, partner kyc.PartnerID, persons
 
 // CountAuditRecords implements [kyc.Reader].
 func (r reader) CountAuditRecords(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID]int, error) {
-	counts := make(map[kyc.PersonID]int, len(persons))
-	err := r.forEach(ctx, "store.count_audit_records", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
-		query, args, err := listed(`SELECT person_id, count(*) AS n FROM audit_log
-			WHERE partner_id = ? AND person_id IN (?) GROUP BY person_id`, some, []any{partner}, nil)
-		if err != nil {
-			return err
-		}
-		var found []struct {
-			PersonID string `db:"person_id"`
-			N        int    `db:"n"`
-		}
-		if err := q.all(ctx, &found, query, args...); err != nil {
-			return err
-		}
-		for _, f := range found {
-			counts[kyc.PersonID(f.PersonID)] = f.N
-		}
-		return nil
-	})
-	return counts, err
+	return r.countOf(ctx, "store.count_audit_records", `SELECT person_id, count(*) AS n FROM audit_log
+			WHERE partner_id = ? AND person_id IN (?) GROUP BY person_id`, partner, persons)
 }
 
 // auditFailure is an error of the log's own as what everybody in the group is told.

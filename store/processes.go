@@ -339,26 +339,8 @@ func (r reader) ProcessesOf(ctx context.Context, partner kyc.PartnerID, persons 
 
 // CountProcessesOf implements [kyc.Reader].
 func (r reader) CountProcessesOf(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID, kind kyc.ProcessKind) (map[kyc.PersonID]int, error) {
-	counts := make(map[kyc.PersonID]int, len(persons))
-	err := r.forEach(ctx, "store.count_processes_of", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
-		query, args, err := listed(`SELECT person_id, count(*) AS n FROM processes
-			WHERE partner_id = ? AND person_id IN (?) AND version > 0 AND (? = '' OR kind = ?) GROUP BY person_id`, some, []any{partner}, []any{kind, kind})
-		if err != nil {
-			return err
-		}
-		var found []struct {
-			PersonID string `db:"person_id"`
-			N        int    `db:"n"`
-		}
-		if err := q.all(ctx, &found, query, args...); err != nil {
-			return err
-		}
-		for _, f := range found {
-			counts[kyc.PersonID(f.PersonID)] = f.N
-		}
-		return nil
-	})
-	return counts, err
+	return r.countOf(ctx, "store.count_processes_of", `SELECT person_id, count(*) AS n FROM processes
+			WHERE partner_id = ? AND person_id IN (?) AND version > 0 AND (? = '' OR kind = ?) GROUP BY person_id`, partner, persons, kind, kind)
 }
 
 // openProcesses is asked for the operator's metric, in nobody's name.

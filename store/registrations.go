@@ -48,26 +48,8 @@ const afterAll = "\x7f"
 
 // CountRegistrations implements [kyc.Reader].
 func (r reader) CountRegistrations(ctx context.Context, partner kyc.PartnerID, persons []kyc.PersonID) (map[kyc.PersonID]int, error) {
-	counts := make(map[kyc.PersonID]int, len(persons))
-	err := r.forEach(ctx, "store.count_registrations", persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
-		query, args, err := listed(`SELECT person_id, count(*) AS n FROM registrations
-			WHERE partner_id = ? AND person_id IN (?) AND outcome <> '' GROUP BY person_id`, some, []any{partner}, nil)
-		if err != nil {
-			return err
-		}
-		var found []struct {
-			PersonID string `db:"person_id"`
-			N        int    `db:"n"`
-		}
-		if err := q.all(ctx, &found, query, args...); err != nil {
-			return err
-		}
-		for _, f := range found {
-			counts[kyc.PersonID(f.PersonID)] = f.N
-		}
-		return nil
-	})
-	return counts, err
+	return r.countOf(ctx, "store.count_registrations", `SELECT person_id, count(*) AS n FROM registrations
+			WHERE partner_id = ? AND person_id IN (?) AND outcome <> '' GROUP BY person_id`, partner, persons)
 }
 
 // Registration implements [kyc.Reader].
@@ -156,4 +138,27 @@ func (t *tx) RegistrationsLeft(ctx context.Context, partner kyc.PartnerID, perso
 		return err
 	})
 	return any, withID, err
+}
+
+// countOf counts rows by person. The query selects person_id and n; its arguments are the partner, the persons and the rest.
+func (r reader) countOf(ctx context.Context, op, query string, partner kyc.PartnerID, persons []kyc.PersonID, rest ...any) (map[kyc.PersonID]int, error) {
+	counts := make(map[kyc.PersonID]int, len(persons))
+	err := r.forEach(ctx, op, persons, func(ctx context.Context, q *session, some []kyc.PersonID) error {
+		query, args, err := listed(query, some, []any{partner}, rest)
+		if err != nil {
+			return err
+		}
+		var found []struct {
+			PersonID string `db:"person_id"`
+			N        int    `db:"n"`
+		}
+		if err := q.all(ctx, &found, query, args...); err != nil {
+			return err
+		}
+		for _, f := range found {
+			counts[kyc.PersonID(f.PersonID)] = f.N
+		}
+		return nil
+	})
+	return counts, err
 }
