@@ -75,13 +75,13 @@ func (s *Service) consent(ctx context.Context, job *Job, c *Customer, provider P
 			return customerEvent{refusals: []UserError{stepRefusal(err)}}, 0, nil
 		case end.outcome == CallAmbiguous:
 			consent.Submission = SubmissionAmbiguous
-			return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), nil
+			return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), nil
 		}
 		consent.Submission = SubmissionPlanned
 		ev := customerEvent{unavailable: err}
 		if end.fault {
 			ev.fault = err
 		}
-		return ev, s.customerWait(err, job.Failures+1), nil
+		return ev, s.customerWait(err, job.failuresAfter(err)), nil
 	})
 }

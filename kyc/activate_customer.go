@@ -155,7 +155,7 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 			return customerEvent{refusals: []UserError{{Code: CodeConflict, Message: "FinHub does not activate this account now", Path: []string{"input", "customerId"}, Provider: nonEmpty(providerFinhub)}}}, 0, nil
 		case ended.outcome == CallAmbiguous:
 			steps.Activation = SubmissionAmbiguous
-			return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), nil
+			return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), nil
 		}
 		ev := customerEvent{unavailable: err}
 		if ended.fault {

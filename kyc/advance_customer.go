@@ -259,7 +259,11 @@ func (c *Customer) Apply(v CustomerVerdict, now time.Time) bool {
 // touched brings next action, version and time up to a change, if there was one.
 func (c *Customer) touched(before Customer, now time.Time) bool {
 	c.NextAction = c.nextAction()
-	if reflect.DeepEqual(before, *c) {
+	seen := *c
+	steps := *c.Steps
+	steps.Looks = before.Steps.Looks // how often we looked is nothing a caller sees
+	seen.Steps = &steps
+	if reflect.DeepEqual(before, seen) {
 		return false
 	}
 	if c.Version > 0 { // one that is not accepted stays out of sight
@@ -440,11 +444,15 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 			}
 			return err
 		}
-		if before.Version > 0 && current.touched(before, now) { // what a look-up changes it has written itself
-			if err := tx.UpdateCustomer(ctx, current); err != nil {
-				return err
+		if before.Version > 0 { // what a look-up changes it has written itself
+			changed := current.touched(before, now)
+			if changed {
+				err = audit(ctx, tx, now, current.event(AuditUpdate, fieldCustomerStatus))
 			}
-			if err := audit(ctx, tx, now, current.event(AuditUpdate, fieldCustomerStatus)); err != nil {
+			if err == nil && (changed || current.Steps.Looks != before.Steps.Looks) {
+				err = tx.UpdateCustomer(ctx, current)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -453,7 +461,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 		case stepNone:
 			return finishJob(ctx, tx, job)
 		case stepCheck, stepLookUp:
-			failures = job.Failures + 1
+			failures = job.failuresAfter(ev.unavailable)
 			switch {
 			case wait > 0:
 			case failures == 1:
@@ -464,7 +472,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 			}
 		default:
 			if wait > 0 {
-				failures = job.Failures + 1
+				failures = job.failuresAfter(ev.unavailable)
 			}
 		}
 		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, now.Add(wait), now, failures)
@@ -519,7 +527,7 @@ func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, pro
 			return customerEvent{unavailable: err}, 0, takeBackCustomer(ctx, tx, current, "", now)
 		}
 		current.Submission = SubmissionAmbiguous
-		return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), tx.UpdateCustomer(ctx, current)
+		return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), tx.UpdateCustomer(ctx, current)
 	})
 }
 
@@ -564,19 +572,14 @@ func (s *Service) checkCustomer(ctx context.Context, job *Job, c *Customer, prov
 	now := s.now()
 	return s.settleCustomer(ctx, job, c, opCheckActivation, func(_ context.Context, _ Tx, current *Customer) (customerEvent, time.Duration, error) {
 		if err != nil {
-			return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), nil
+			return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), nil
 		}
 		before := *current
 		if current.applyCheck(k, now) {
 			current.Version, current.UpdatedAt = before.Version, before.UpdatedAt // settleCustomer counts it
 		}
 		steps := *current.Steps
-		if v := steps.Verification; v != nil && v.Submission != SubmissionAccepted && now.Sub(v.StartedAt) > ambiguousCustomerFor {
-			steps.Verification = nil // FinHub does not know it: it may be started again
-		}
-		if steps.Activation != "" && job.Failures >= 2 {
-			steps.Activation = "" // three looks say that it is not active: it may be activated again
-		}
+		steps.giveUpUnknown(now)
 		current.Steps = &steps
 		return customerEvent{customer: current}, 0, nil
 	})

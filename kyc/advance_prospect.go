@@ -349,7 +349,7 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 		}
 		unseen := current.Version == 0
 		changed, refused := s.applyProspectStep(current, st, now)
-		failures := job.Failures + 1
+		failures := job.failuresAfter(st.err)
 		state := *current.Prospect
 		switch {
 		case st.verdict != nil:
@@ -523,9 +523,10 @@ func (s *Service) prospectWait(c *Customer, st prospectStep, failures int, now t
 		// The operator must act; asking often locks accounts.
 		return jitter(min(15*cadence.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
 	case KindOf(st.err) == Refused || KindOf(st.err) == RateLimited:
-		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it; it grows, for a
-		// thousand who ask again every second would keep the database busier than the provider.
-		return max(st.wait, 50*time.Millisecond) + rand.N(cadence.RetryAfter*time.Duration(min(failures, 8))+1)
+		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it; it grows with the
+		// time one has waited, for a thousand who ask again every second would keep the database busier than the provider.
+		spread := min(max(now.Sub(c.Prospect.ChangedAt)/8, cadence.RetryAfter), 8*cadence.RetryAfter)
+		return max(st.wait, 50*time.Millisecond) + rand.N(spread+1)
 	default:
 		backoff := cadence.RetryAfter << min(max(failures-1, 0), 16)
 		if backoff <= 0 || backoff > time.Minute {

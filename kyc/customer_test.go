@@ -108,3 +108,47 @@ func TestNextActionLeads(t *testing.T) {
 		t.Errorf("active: %+v", a)
 	}
 }
+
+func TestUnknownStepsAreGivenUp(t *testing.T) {
+	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	s := CustomerSteps{Activation: SubmissionAmbiguous, Verification: &CustomerVerification{Submission: SubmissionSent, StartedAt: now.Add(-time.Minute)}}
+	for look := 1; look <= 3; look++ {
+		if s.Activation == "" {
+			t.Errorf("given up after %d looks", look-1)
+		}
+		s.giveUpUnknown(now)
+	}
+	if s.Activation != "" || s.Looks != 0 {
+		t.Errorf("%+v", s)
+	}
+	if s.Verification == nil {
+		t.Error("a verification of a minute ago is given up")
+	}
+	s.giveUpUnknown(now.Add(ambiguousCustomerFor))
+	if s.Verification != nil {
+		t.Error("a verification that never arrived is waited for")
+	}
+}
+
+// A minute of an open breaker is no reason to wait a minute after the first real failure.
+func TestRefusedCallsDoNotGrowTheBackoff(t *testing.T) {
+	refused, failed := error(E(Refused, "test", nil)), error(E(Ambiguous, "test", nil))
+	s := &Service{Config: Config{Cadences: map[string]Cadence{providerLeap: {RetryAfter: 20 * time.Millisecond}}}}
+	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	c := &Customer{Provider: providerLeap, Prospect: &ProspectState{ChangedAt: now.Add(-time.Minute)}}
+	var job Job
+	for range 30 {
+		job.Failures = job.failuresAfter(refused)
+		if wait := s.prospectWait(c, prospectStep{err: refused}, job.Failures, now); wait < 50*time.Millisecond || wait > 210*time.Millisecond {
+			t.Fatalf("a refused call waits %v", wait)
+		}
+	}
+	job.Failures = job.failuresAfter(failed)
+	if wait := s.prospectWait(c, prospectStep{err: failed}, job.Failures, now); wait > 20*time.Millisecond {
+		t.Errorf("the first failure waits %v", wait)
+	}
+	job.Failures = job.failuresAfter(failed)
+	if job.Failures = job.failuresAfter(nil); job.Failures != 3 {
+		t.Errorf("%d failures", job.Failures)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -609,7 +610,7 @@ func (s *Service) advanceFace(ctx context.Context, job *Job) error {
 		return nil
 	}
 	record := context.WithoutCancel(ctx)
-	failures := job.Failures + 1
+	failures := job.failuresAfter(found.err)
 	var due time.Time
 	err = s.Store.Write(record, func(tx Tx) error {
 		now := s.now()
@@ -644,7 +645,15 @@ func (s *Service) faceWait(provider string, err error, failures int) time.Durati
 	if backoff <= 0 || backoff > time.Minute {
 		backoff = time.Minute
 	}
-	return max(jitter(backoff), RetryAfter(err), 10*time.Millisecond)
+	wait := max(jitter(backoff), RetryAfter(err), 10*time.Millisecond)
+	switch {
+	case s.providers[provider].FetchFaceByDocument == nil:
+		return time.Hour // the operator took the provider out of the configuration
+	case KindOf(err) == Refused && err != nil:
+		return wait + rand.N(s.Cadences[provider].RetryAfter+1) // everybody has the same hint
+	default:
+		return wait
+	}
 }
 
 // waitUntil waits for a time; false when ctx ended before.

@@ -227,14 +227,14 @@ func (s *Service) verify(ctx context.Context, job *Job, c *Customer, provider Pr
 			return customerEvent{refusals: []UserError{stepRefusal(err)}}, 0, nil
 		case end.outcome == CallAmbiguous:
 			v.Submission = SubmissionAmbiguous
-			return customerEvent{unavailable: err}, s.customerWait(err, job.Failures+1), nil
+			return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), nil
 		}
 		v.Submission = SubmissionPlanned
 		ev := customerEvent{unavailable: err}
 		if end.fault {
 			ev.fault = err
 		}
-		return ev, s.customerWait(err, job.Failures+1), nil
+		return ev, s.customerWait(err, job.failuresAfter(err)), nil
 	})
 }
 

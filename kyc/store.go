@@ -280,6 +280,16 @@ type Job struct {
 	CreatedAt time.Time
 }
 
+// failuresAfter counts a run that ended with err, or empty-handed when err is nil. A call that our own guard kept from
+// leaving tells nothing of the provider: counted, a minute of an open breaker would make the first real failure afterwards
+// the thirtieth, and its pause the longest there is. MUST: TestRefusedCallsDoNotGrowTheBackoff.
+func (j *Job) failuresAfter(err error) int {
+	if err != nil && KindOf(err) == Refused {
+		return j.Failures
+	}
+	return j.Failures + 1
+}
+
 // JobKind names what a job does; it is a metric label.
 type JobKind string
 
