@@ -72,6 +72,14 @@ func (c *crypt) learn(id partnerKeyID, key *subtle.AESGCM) {
 	c.newest[id.partner] = max(c.newest[id.partner], id.version)
 }
 
+// keep remembers a committed partner key that something was read with. It may not be the newest one: what is sealed next asks the
+// database which that is.
+func (c *crypt) keep(id partnerKeyID, key *subtle.AESGCM) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partners[id] = key
+}
+
 func (c *crypt) known(id partnerKeyID) *subtle.AESGCM {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -139,6 +147,7 @@ type dataKey struct {
 }
 
 // open unwraps a data key. The partner key comes from memory or, once a process and rotation, from the database.
+// MUST: TestReadersOpenAPartnerKeyOnce.
 func (c *crypt) open(q *session, partner kyc.PartnerID, owner string, w wrappedKey) (*dataKey, error) {
 	key, err := c.partnerKey(q, partnerKeyID{partner, w.KeyVersion})
 	if err != nil {
@@ -167,7 +176,11 @@ func (c *crypt) partnerKey(q *session, id partnerKeyID) (*subtle.AESGCM, error) 
 	if !found {
 		return nil, errSealed
 	}
-	return c.unwrapPartner(id, wrapped)
+	key, err := c.unwrapPartner(id, wrapped)
+	if err == nil && q.committed {
+		c.keep(id, key)
+	}
+	return key, err
 }
 
 // seal encrypts one column of one row.

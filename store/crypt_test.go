@@ -440,3 +440,36 @@ func readFile(t *testing.T, path string) []byte {
 	}
 	return data
 }
+
+// countingKeys counts the partner keys that are opened.
+type countingKeys struct {
+	Keys
+	unwrapped atomic.Int64
+}
+
+func (k *countingKeys) Unwrap(wrapped, associated []byte) ([]byte, error) {
+	k.unwrapped.Add(1)
+	return k.Keys.Unwrap(wrapped, associated)
+}
+
+// A process that only reads opens a partner key once, and still asks the database under which one to seal.
+func TestReadersOpenAPartnerKeyOnce(t *testing.T) {
+	t.Parallel()
+	keys := &countingKeys{Keys: testKeys}
+	s := openWith(t, filepath.Join(t.TempDir(), "kycgate.db"), keys)
+	p := newPerson()
+	mustWrite(t, s, func(tx kyc.Tx) error { return register(tx, p, false) })
+	s.forgetKeys() // as after a restart
+	before := keys.unwrapped.Load()
+	for range 10 {
+		if found, err := s.PersonByID(t.Context(), p.PartnerID, p.ID); found == nil || err != nil {
+			t.Fatal(found, err)
+		}
+	}
+	if n := keys.unwrapped.Load() - before; n != 1 {
+		t.Errorf("ten reads opened %d partner keys", n)
+	}
+	if id, key := s.crypt.newestKnown(p.PartnerID); key != nil {
+		t.Errorf("a reader decided that new keys go under version %d", id.version)
+	}
+}

@@ -16,6 +16,9 @@ import (
 // (_stmt_cache_size) does the same for 5 µs more an INSERT. Keeping them for good is safe because the texts are constants:
 // nothing is ever put into one but a number of question marks.
 type session struct {
+	// committed says that it reads outside of a transaction: what it sees will stay.
+	committed bool
+
 	conn  *sqlx.Conn
 	stmts map[string]*sqlx.Stmt
 	named map[string]*sqlx.NamedStmt

@@ -88,6 +88,7 @@ func newPool(ctx context.Context, db *sqlx.DB, size int, m *metrics) (*pool, err
 		if err != nil {
 			return nil, fmt.Errorf("open a reader: %w", err)
 		}
+		q.committed = true
 		p.free <- q
 	}
 	return p, nil

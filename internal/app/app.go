@@ -41,6 +41,12 @@ var ErrDatabase = errors.New("database.url")
 // under way then is cut off and looked up by the next process.
 const drainTime = 10 * time.Second
 
+// How serve sets the garbage collector: GCPercent was measured on two cores, MemoryLimit is ours (soft, in bytes).
+const (
+	GCPercent   = 400
+	MemoryLimit = 512 << 20
+)
+
 // Options is what New needs. Config must have passed its Validate.
 type Options struct {
 	Config  config.Config

@@ -48,7 +48,7 @@ const (
 	benchTurn    = 500 * time.Millisecond
 
 	// gatewayGC is the GOGC that serve runs with; the limit has Go's own default.
-	gatewayGC = 100
+	gatewayGC = app.GCPercent
 	defaultGC = 100
 
 	benchQITech = "acme"   // decided by QI Tech
