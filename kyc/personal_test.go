@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/nyaruka/phonenumbers"
 )
 
 // Every personal type redacts itself in every formatter; found by reflection over Profile and the
@@ -124,5 +126,34 @@ func TestCodeLike(t *testing.T) {
 		if got := CodeLike(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
+	}
+}
+
+// Of every region's example, and of whatever else a store may hold, the short way shows what the library's shows.
+func TestCallingCode(t *testing.T) {
+	t.Parallel()
+	check := func(number string) {
+		want := ""
+		if n, err := phonenumbers.Parse(number, "ZZ"); err == nil {
+			want = fmt.Sprintf("+%d", n.GetCountryCode())
+		}
+		if got := callingCode(number); got != want {
+			t.Errorf("%s has %q, not %q", number, got, want)
+		}
+	}
+	regions := 0
+	for region := range phonenumbers.GetSupportedRegions() {
+		for kind := phonenumbers.FIXED_LINE; kind <= phonenumbers.VOICEMAIL; kind++ {
+			if n := phonenumbers.GetExampleNumberForType(region, kind); n != nil {
+				check(phonenumbers.Format(n, phonenumbers.E164))
+				regions++
+			}
+		}
+	}
+	if regions < 500 {
+		t.Errorf("only %d examples", regions)
+	}
+	for _, number := range []string{"+5511987654321", "+80012345678", "+999123456", "5511987654321", "(11) 98765-4321", "+55 11 98765-4321", "+551", "+0000000000"} {
+		check(number)
 	}
 }
