@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sort"
 	"time"
 
 	"github.com/kycgate/kycgate/internal/auth"
@@ -22,10 +21,9 @@ func Doctor(ctx context.Context, c config.Config, log *slog.Logger) []Check {
 	for _, w := range c.Warnings() {
 		checks = append(checks, Check{"configuration", true, "note: " + w})
 	}
-	checks = append(checks, checkDatabase(ctx, c), checkKeyset(ctx, c), checkKeys(c))
-	upstream := providerChecks(ctx, Options{Config: c, Logger: log, Version: ReadVersion()})
-	sort.Slice(upstream, func(i, j int) bool { return upstream[i].Name < upstream[j].Name })
-	return append(checks, upstream...)
+	seen := look(ctx, c, 5*time.Second)
+	checks = append(checks, checkDatabase(ctx, c), checkKeyset(ctx, c), checkKeys(c), checkClock(seen))
+	return append(checks, checkProviders(ctx, Options{Config: c, Logger: log, Version: ReadVersion()}, seen)...)
 }
 
 func checkDatabase(ctx context.Context, c config.Config) Check {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -190,7 +191,7 @@ type reached struct {
 	setting   string
 	err       error
 	simulator bool
-	skew      time.Duration // their clock minus ours, to the second; zero when they did not say
+	skew      *time.Duration // their clock minus ours, to the second; nil when they did not say
 }
 
 // look asks every upstream for anything at all: any HTTP answer is a sign of life, and the only things read
@@ -215,18 +216,18 @@ func look(ctx context.Context, c config.Config, timeout time.Duration) []reached
 	return results
 }
 
-func lookAt(ctx context.Context, client *http.Client, url string) (simulator bool, skew time.Duration, err error) {
+func lookAt(ctx context.Context, client *http.Client, url string) (simulator bool, skew *time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {
-		return false, 0, err
+		return false, nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return false, 0, err
+		return false, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		skew = time.Until(date)
+		skew = new(time.Until(date))
 	}
 	return resp.Header.Get("Kycgate-Simulator") != "", skew, nil
 }
@@ -253,25 +254,50 @@ type Check struct {
 // maxSkew is how far a provider's clock may be from ours: signed assertions live minutes (ours).
 const maxSkew = 30 * time.Second
 
-// providerChecks looks at every upstream and, where we speak to it, asks it for something that is not there:
-// only a working endpoint with our key answers "not found".
-func providerChecks(ctx context.Context, o Options) []Check {
+// checkProviders tells of every upstream whether it answers and, where we speak to it, what it says when it is asked for something
+// that is not there: that proves the key and changes nothing.
+func checkProviders(ctx context.Context, o Options, seen []reached) []Check {
 	c := o.Config
 	var checks []Check
-	for _, r := range look(ctx, c, 5*time.Second) {
+	for _, r := range seen {
 		name := strings.TrimSuffix(r.setting, ".base_url")
 		switch {
 		case r.err != nil:
 			checks = append(checks, Check{name, false, "does not answer: check base_url, DNS and the way out of this network"})
 		case r.simulator && c.Environment == config.Production:
 			checks = append(checks, Check{name, false, "is a simulator: production needs the provider itself"})
-		case r.skew > maxSkew || r.skew < -maxSkew:
-			checks = append(checks, Check{name, false, fmt.Sprintf("its clock and ours differ by %s: synchronise this machine's clock", r.skew.Round(time.Second))})
 		default:
-			checks = append(checks, Check{name, true, "answers; clocks agree"})
+			checks = append(checks, Check{name, true, "answers"})
 		}
 	}
-	return append(checks, operationChecks(ctx, o)...)
+	checks = append(checks, operationChecks(ctx, o)...)
+	slices.SortStableFunc(checks, func(a, b Check) int { return strings.Compare(a.Name, b.Name) })
+	return checks
+}
+
+// checkClock holds our clock against those of the providers that told the time. MUST: TestDoctorClock.
+func checkClock(seen []reached) Check {
+	const name = "clock"
+	slices.SortFunc(seen, func(a, b reached) int { return strings.Compare(a.setting, b.setting) })
+	var off []string
+	asked := 0
+	for _, r := range seen {
+		if r.skew == nil {
+			continue
+		}
+		asked++
+		if r.skew.Abs() > maxSkew {
+			off = append(off, fmt.Sprintf("%s by %s", strings.TrimSuffix(r.setting, ".base_url"), r.skew.Round(time.Second)))
+		}
+	}
+	switch {
+	case len(off) > 0:
+		return Check{name, false, "differs from " + strings.Join(off, ", ") + ": synchronise this machine's clock"}
+	case asked == 0:
+		return Check{name, true, "could not be compared: no provider told the time"}
+	default:
+		return Check{name, true, fmt.Sprintf("within %s of every provider that told the time (%d)", maxSkew, asked)}
+	}
 }
 
 func operationChecks(ctx context.Context, o Options) []Check {
@@ -286,8 +312,10 @@ func operationChecks(ctx context.Context, o Options) []Check {
 			checks = append(checks, Check{name, true, "accepted"})
 		case kyc.Credentials:
 			checks = append(checks, Check{name, false, "refused by the provider: check the key and that it is of this environment"})
+		case kyc.Unavailable:
+			checks = append(checks, Check{name, false, "could not be tried: the provider does not answer"})
 		default:
-			checks = append(checks, Check{name, false, "could not be tried: the provider answers, but not to a look-up (" + kyc.KindOf(err).String() + ")"})
+			checks = append(checks, Check{name, false, "could not be tried: the provider does not answer a look-up as it should (" + kyc.KindOf(err).String() + ")"})
 		}
 	}
 	for _, p := range u.providers() {
