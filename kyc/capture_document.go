@@ -51,6 +51,18 @@ func (s *Service) ReusableDocuments(ctx context.Context, document string, kind *
 	if !ok {
 		return nil, &Error{Kind: Invalid, Op: op, Message: "documentNumber must be a CPF: eleven digits with right check digits"}
 	}
+	// That a provider knows a document is something to find out by trying, too. Who asks for persons of their own guesses nobody.
+	c := CallerFrom(ctx)
+	done, err := s.guesses.begin(ctx, c, d)
+	if err != nil {
+		return nil, err
+	}
+	guessed := false // a provider that cannot be asked tells nothing
+	defer func() { done(!guessed) }()
+	own, err := s.Store.PersonByDocument(ctx, c.Partner, d)
+	if err != nil {
+		return nil, err
+	}
 	r := ReusableDocumentsRequest{DocumentNumber: d}
 	if kind != nil {
 		r.Type = *kind
@@ -62,6 +74,7 @@ func (s *Service) ReusableDocuments(ctx context.Context, document string, kind *
 		ctx, cancel := context.WithTimeout(WithPriority(ctx, User), s.AnswerWithin)
 		defer cancel()
 		found, err := p.ReusableDocuments(ctx, r)
+		guessed = visible(c, own) == nil && (err == nil && len(found) == 0 || KindOf(err) == Rejected && err != nil)
 		switch {
 		case err == nil:
 			out := make([]*ReusableDocument, len(found))
