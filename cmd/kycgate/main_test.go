@@ -6,9 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"log"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -351,5 +354,23 @@ func TestStoppedWhileStarting(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run(ctx, []string{"serve", "--config", configuration(t, production)}, &out, &errs); code != 0 {
 		t.Errorf("ends with %d: %s", code, errs.String())
+	}
+}
+
+// What libraries print is a line of JSON without its text: net/http quotes there what an upstream sent after its answer.
+func TestLibrariesLogNoData(t *testing.T) {
+	t.Parallel()
+	if code, _, errs := kycgate(t, "version"); code != 0 {
+		t.Fatal(errs)
+	}
+	if _, ok := log.Writer().(libraryLog); !ok {
+		t.Errorf("the standard logger writes to a %T", log.Writer())
+	}
+	var b bytes.Buffer
+	standard := log.New(libraryLog{slog.New(slog.NewJSONHandler(&b, nil))}, "", 0)
+	standard.Printf("Unsolicited response received on idle HTTP channel starting with %q; err=%v", `{"code":"52998224725"}`, nil)
+	var line struct{ Msg, Kind string }
+	if err := json.Unmarshal(b.Bytes(), &line); err != nil || line.Kind != "unsolicited_response" || strings.Contains(b.String(), "52998224725") {
+		t.Errorf("%s %v", b.String(), err)
 	}
 }

@@ -129,7 +129,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
 		}
 		return resp, transportError(ctx, r.Op, readErr, true)
 	}
-	resp.Body = body
+	resp.Body = bytes.TrimPrefix(body, byteOrderMark)
 	return resp, classify(r.Op, resp, time.Now())
 }
 
@@ -185,6 +185,10 @@ func (c *Client) read(r io.Reader) ([]byte, error) {
 	}
 	return body, nil
 }
+
+// byteOrderMark may begin a JSON text; who reads one may ignore it (RFC 8259, 8.1). Some frameworks write it always, and every
+// answer would be unreadable.
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // needsBody tells the statuses that say nothing without their body from those that say it all.
 func needsBody(status int) bool {

@@ -507,6 +507,22 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A byte order mark before the JSON is no reason not to understand it.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "\xef\xbb\xbf"+`{"n":3}`) }))
+	defer s.Close()
+	c := httpjson.Client{HTTP: s.Client(), BaseURL: s.URL}
+	resp, err := c.Do(t.Context(), httpjson.Request{Op: "test.get", Method: http.MethodGet, Path: "/x"})
+	var into struct{ N int }
+	if err == nil {
+		err = httpjson.Decode("test.get", resp, &into)
+	}
+	if err != nil || into.N != 3 {
+		t.Errorf("%d %v", into.N, err)
+	}
+}
+
 func TestTransportIsBounded(t *testing.T) {
 	t.Parallel()
 	tr := httpjson.NewHTTPClient().Transport.(*http.Transport)
