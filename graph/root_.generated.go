@@ -3348,7 +3348,7 @@ type Customer implements Node {
   version: Int! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
 
-"Where a customer stands. Nothing leaves ACTIVE, REJECTED and FAILED."
+"Where a customer stands. Nothing leaves REJECTED and FAILED, and only the provider taking it back leaves ACTIVE: Leap may block a person later."
 enum CustomerStatus {
   "The provider has not answered, or used a word we do not know; the work goes on by itself."
   PENDING
@@ -3432,7 +3432,7 @@ type CipState {
   detail: CipStatusDetail! @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
   "Leap's own word."
   providerStatus: String @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE]) @nonpii
-  "Set when nothing has moved for so long that somebody should ask Leap. The prospect is kept and looked at, rarely; the next change unsets it."
+  "Set when nothing has moved for so long that somebody should ask Leap, or when Leap did not understand us and an operator has to act. The prospect is kept; the next change unsets it."
   stuckSince: DateTime @scope(any: [CUSTOMERS_READ, CUSTOMERS_WRITE])
 }
 

@@ -18,6 +18,7 @@ type prospectStep struct {
 	err        error
 	wait       time.Duration // until the next run, at least
 	fault      bool          // we spoke wrongly: an operator has to look
+	torn       bool          // it refuses a duplicate of somebody it does not find: soon that mends itself, or never
 	lost       bool          // the provider had it and says now that it does not
 }
 
@@ -168,7 +169,7 @@ func (s *Service) registerProspect(ctx context.Context, p Provider, request Pros
 	found.operation, found.call, found.code = st.operation, CallRejected, st.code
 	if found.verdict == nil && found.err == nil {
 		// It refuses a duplicate of somebody it does not find: its two sides do not agree yet.
-		found.submission, found.err = SubmissionAmbiguous, err
+		found.submission, found.err, found.torn = SubmissionAmbiguous, err, true
 	}
 	return found
 }
@@ -325,8 +326,8 @@ func (c *Customer) touch(now time.Time) {
 // recordProspect writes what a step found out, moves the job on, and tells whoever waits; one transaction.
 func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st prospectStep) error {
 	now := s.now()
-	if st.verdict != nil && !st.verdict.Known {
-		s.UnknownStatus(c.Provider)
+	if v := st.verdict; v != nil && !v.Known && orZero(c.Cip.ProviderStatus) != orZero(v.Cip.ProviderStatus) {
+		s.UnknownStatus(c.Provider) // a word counts once for each prospect that comes to it, not with every look
 	}
 	s.logProspect(c, st)
 	var ev prospectEvent
@@ -354,19 +355,24 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 		switch {
 		case st.verdict != nil:
 			failures, state.Faults = 0, 0
-		case st.fault:
+		case st.fault, st.torn:
 			state.Faults++
 		}
-		bury := state.Faults >= buryAfter
+		bury := state.Faults >= buryAfter && !prospectEnded(current)
 		if bury {
 			state.Faults = 0 // whoever revives it has mended something
 		}
 		current.Prospect = &state
+		if bury {
+			// Nothing goes on by itself any more, and its partner must not be told to wait.
+			changed = s.markStuck(current, now) || changed
+		}
 		var ok bool
 		switch {
 		case prospectEnded(current):
 			ok, err = tx.FinishJob(ctx, job.ID, job.Attempt)
 		case bury:
+			s.Logger.Error("job of a prospect is dead: an operator mends what is wrong and runs it again", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID, "job", job.ID)
 			ok, err = tx.BuryJob(ctx, job.ID, job.Attempt, deadNotUnderstood, now)
 		default:
 			next = now.Add(s.prospectWait(current, st, failures, now))
@@ -429,7 +435,7 @@ func (s *Service) applyProspectStep(c *Customer, st prospectStep, now time.Time)
 				s.Logger.Error("provider made another user of a correction; an operator must tell it which one counts", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID)
 			}
 		}
-		return c.applyProspect(*st.verdict, st.correction, now) || s.flagStuck(c, now), false
+		return c.applyProspect(*st.verdict, st.correction, now) || s.flagStuck(c, now) || s.freeStuck(c, now), false
 	case st.lost:
 		c.Submission = SubmissionAmbiguous
 		return true, false
@@ -469,17 +475,43 @@ func forgetKnown(c *Customer) {
 // flagStuck flags a prospect of whom nothing was heard for longer than the horizon. It is kept, and polled on.
 func (s *Service) flagStuck(c *Customer, now time.Time) bool {
 	horizon := s.Cadences[c.Provider].StuckAfter
+	if horizon <= 0 || now.Sub(c.Prospect.ChangedAt) < horizon {
+		return false
+	}
+	return s.markStuck(c, now)
+}
+
+// markStuck says that nothing goes on by itself: for too long nothing has moved, or its job is dead.
+func (s *Service) markStuck(c *Customer, now time.Time) bool {
 	open := c.Status == CustomerPending || c.Status == CustomerInProgress
-	if !open || c.Cip.StuckSince != nil || horizon <= 0 || now.Sub(c.Prospect.ChangedAt) < horizon {
+	if !open || c.Cip.StuckSince != nil {
 		return false
 	}
 	cip := *c.Cip
 	cip.StuckSince = &now
 	c.Cip = &cip
-	c.NextAction = cipAction(ActionContactSupport, "nothing has moved for a long time: contact support; it is still looked at")
+	c.NextAction = cipAction(ActionContactSupport, "nothing has moved for a long time, or the provider did not understand: contact support")
 	c.UpdatedAt = now
-	c.Version++
-	s.Logger.Warn("prospect is stuck: nothing has moved for longer than the horizon", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID, "since", c.Prospect.ChangedAt)
+	if c.Version > 0 { // one that is not accepted stays out of sight
+		c.Version++
+	}
+	s.Logger.Warn("prospect is stuck", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID, "since", c.Prospect.ChangedAt)
+	return true
+}
+
+// freeStuck takes the flag of a dead job away: it runs again, and nothing has been waited for too long.
+func (s *Service) freeStuck(c *Customer, now time.Time) bool {
+	horizon := s.Cadences[c.Provider].StuckAfter
+	if c.Cip.StuckSince == nil || horizon > 0 && now.Sub(c.Prospect.ChangedAt) >= horizon {
+		return false
+	}
+	cip := *c.Cip
+	cip.StuckSince = nil
+	c.Cip, c.UpdatedAt = &cip, now
+	_, c.NextAction = cip.Outcome()
+	if c.Version > 0 {
+		c.Version++
+	}
 	return true
 }
 

@@ -111,7 +111,7 @@ func FuzzParseMobile(f *testing.F) {
 func TestStates(t *testing.T) {
 	t.Parallel()
 	for country, good := range map[string]string{
-		"MX": "CMX MX-CMX CDMX DF JA JAL Q.R. q.r. ROO N.L.", "US": "CA US-TX PR", "BR": "SP BR-RJ", "GT": "GT-01 01 GT-GU", "AR": "F AR-B", "PL": "02 PL-32",
+		"MX": "CMX MX-CMX CDMX DF JA JAL Q.R. q.r. ROO N.L. NL BC QR TM D.F. QROO", "US": "CA US-TX PR", "BR": "SP BR-RJ", "GT": "GT-01 01 GT-GU", "AR": "F AR-B", "PL": "02 PL-32",
 	} {
 		for state := range strings.FieldsSeq(good) {
 			var c checks

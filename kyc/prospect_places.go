@@ -29,9 +29,11 @@ var (
 
 // shortStateNames are those that are no part of an ISO code. Leap takes "the state's short name" besides and
 // publishes no list (dossier A2.1, A11.13). For Mexico they are what Google Maps calls short_name, which is where Leap's
-// examples Q.R. and CDMX come from; DF and JA are two more of its examples.
+// examples Q.R. and CDMX come from; DF and JA, two more of its examples, are of the two families of two letters in use, the
+// postal one and that of the CURP. Leap decides; what it does not take it refuses.
 var shortStateNames = map[string]string{
-	"MX": "Ags. B.C. B.C.S. Camp. Chis. Chih. CDMX Coah. Col. Dgo. Méx. Edomex. Gto. Gro. Hgo. Jal. Mich. Mor. Nay. N.L. Oax. Pue. Qro. Q.R. S.L.P. Sin. Son. Tab. Tamps. Tlax. Ver. Yuc. Zac. DF JA",
+	"MX": "Ags. B.C. B.C.S. Camp. Chis. Chih. CDMX Coah. Col. Dgo. Méx. Edomex. Gto. Gro. Hgo. Jal. Mich. Mor. Nay. N.L. Oax. Pue. Qro. Q.R. S.L.P. Sin. Son. Tab. Tamps. Tlax. Ver. Yuc. Zac. D.F. QROO Q.ROO EDOMEX " +
+		"AG BC BS CM CS CH CO CL DF DG GT GR HG JA MX MI MO NA NL OA PU QT QR SL SI SO TB TM TL VE YU ZA AS CC JC MC MN MS NT OC PL QO SP SR TC TS VZ YN ZS EM",
 }
 
 // places is what is known about one country.

@@ -447,16 +447,45 @@ func TestDeadJobs(t *testing.T) {
 	if a := g.Query(g.Token(apptest.Acme, kyc.CustomersWrite, kyc.CustomersRead), dead, nil); len(a.Errors) != 1 || a.Errors[0].Extensions["code"] != "FORBIDDEN" {
 		t.Errorf("%s", a.Body)
 	}
-	if c := g.Query(token, customerByID, map[string]any{"id": id}); c.Str("customer.status") != "PENDING" {
+	// Its partner is not told to wait: nothing goes on by itself.
+	if c := g.Query(token, customerByID, map[string]any{"id": id}); c.Str("customer.status") != "PENDING" || c.Str("customer.nextAction.kind") != "CONTACT_SUPPORT" || c.Get("customer.cip.stuckSince") == nil {
 		t.Errorf("%s", c.Body)
 	}
 	putLeapFault(t, g.SimURL, `[]`)
 	if a := g.Query(token, retry, map[string]any{"id": job}); a.Str("retryJob.job.id") != job {
 		t.Fatalf("%s", a.Body)
 	}
-	eventually(g, token, id, hasStatus("ACTIVE"))
+	if a := eventually(g, token, id, hasStatus("ACTIVE")); a.Get("customer.cip.stuckSince") != nil || a.Get("customer.nextAction") != nil {
+		t.Errorf("%s", a.Body)
+	}
 	if a := g.Query(token, dead, nil); a.Get("deadJobs.totalCount") != 0.0 {
 		t.Errorf("%s", a.Body)
+	}
+}
+
+// A provider that refuses a duplicate of somebody it does not find is asked a few times, and then an operator is. A word we have no
+// meaning for counts once for a prospect, however often it is looked at.
+func TestTornProspect(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{Leap: leapsim.Config{StepDelay: time.Hour}})
+	token := g.Token(apptest.Acme)
+	healthy := g.Query(token, registerLeap, prospect(1, map[string]any{"firstName": "OnProcess"})).Str("registerProspect.customer.id")
+	putLeapFault(t, g.SimURL, `[{"operation":"register_prospect","kind":"status","value":409}]`)
+	id := g.Query(token, registerLeap, prospect(2, nil)).Str("registerProspect.customer.id")
+	a := eventually(g, token, id, func(a apptest.Answer) bool { return a.Get("customer.cip.stuckSince") != nil })
+	if a.Str("customer.status") != "PENDING" || a.Str("customer.nextAction.kind") != "CONTACT_SUPPORT" {
+		t.Errorf("%s", a.Body)
+	}
+	if a := g.Query(token, `{ deadJobs { nodes { subject } } }`, nil); a.Str("deadJobs.nodes.0.subject") != id {
+		t.Errorf("%s", a.Body)
+	}
+	looked := g.Leap.Users()[0].Looked
+	apptest.Until(t, func() bool { return g.Leap.Users()[0].Looked > looked+2 }, func() string { return "it is not looked at any more" })
+	if a := eventually(g, token, healthy, func(apptest.Answer) bool { return true }); a.Str("customer.cip.status") != "UNKNOWN" {
+		t.Errorf("%s", a.Body)
+	}
+	if !strings.Contains(g.Metrics(), `kycgate_provider_unknown_status_total{provider="leap"} 1`+"\n") {
+		t.Error("the word is not counted once")
 	}
 }
 

@@ -137,15 +137,16 @@ func submissionError(op string, resp httpjson.Response, err error) error {
 }
 
 // lookUpError tells "there is nobody" (404, USER_NOT_FOUND: dossier A7) from a path that is not Leap's, whose 404 is a
-// page of somebody else's.
+// page or a framework's JSON: after it a registration would be sent again to somebody who is there. A 404 without a body says
+// nothing else and is taken for the first (ours).
 func lookUpError(resp httpjson.Response, err error) error {
 	if kyc.KindOf(err) == kyc.Ambiguous || resp.Status < 400 || resp.Status > 499 {
 		return err
 	}
-	r, readable := readRefusal(resp)
+	r, _ := readRefusal(resp)
 	notFound := resp.Status == http.StatusNotFound
 	switch {
-	case notFound && (readable || len(resp.Body) == 0), saysNotFound(r):
+	case saysNotFound(r), notFound && (len(resp.Body) == 0 || namesNobody(r)):
 		return &kyc.Error{Kind: kyc.NotFound, Op: opFetchProspect, Code: httpjson.StatusCode(resp.Status), Err: errNobody}
 	case notFound:
 		return internal(opFetchProspect, resp.Status)

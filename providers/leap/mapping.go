@@ -159,6 +159,18 @@ func saysNotFound(r refusal) bool {
 	return strings.EqualFold(string(r.Code), "USER_NOT_FOUND") || strings.Contains(words(r), "user not found")
 }
 
+// namesNobody reports whether the reason of a 404 is about a person and not about a path (ours: one wording is documented).
+func namesNobody(r refusal) bool {
+	text := words(r)
+	return text != "" && strings.Trim(strings.ReplaceAll(text, "not found", ""), " ") == "" ||
+		containsAny(text, personWords) && containsAny(text, missingWords)
+}
+
+var (
+	personWords  = []string{"user", "person", "customer", "prospect", "account", "body", "usuario", "persona", "cliente", "cuenta"}
+	missingWords = []string{"not found", "not exist", "unknown", "no such", "not registered", "not enrolled", "nobody", "no encontrad", "no existe"}
+)
+
 // words is a refusal's text in small letters, its words one blank apart.
 func words(r refusal) string {
 	text := strings.ToLower(string(r.Reason) + " " + string(r.Code))
