@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -348,14 +349,25 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 			_, err := tx.FinishJob(ctx, job.ID, job.Attempt)
 			return err
 		}
+		step := st
+		if v := st.verdict; v != nil && st.call != CallSucceeded && current.Submission != SubmissionAccepted {
+			theirs, err := s.somebodyElses(ctx, tx, current, *v)
+			if err != nil {
+				return err
+			}
+			if theirs {
+				step.verdict, step.submission = nil, SubmissionRefused
+				step.err = &Error{Kind: Conflict, Op: "kyc.advance_prospect", Code: CodeDuplicatePhoneAtProvider}
+			}
+		}
 		unseen := current.Version == 0
-		changed, refused := s.applyProspectStep(current, st, now)
-		failures := job.failuresAfter(st.err)
+		changed, refused := s.applyProspectStep(current, step, now)
+		failures := job.failuresAfter(step.err)
 		state := *current.Prospect
 		switch {
-		case st.verdict != nil:
+		case step.verdict != nil:
 			failures, state.Faults = 0, 0
-		case st.fault, st.torn:
+		case step.fault, step.torn:
 			state.Faults++
 		}
 		bury := state.Faults >= buryAfter && !prospectEnded(current)
@@ -375,7 +387,7 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 			s.Logger.Error("job of a prospect is dead: an operator mends what is wrong and runs it again", "provider", c.Provider, "customer", c.ID, "partner", c.PartnerID, "job", job.ID)
 			ok, err = tx.BuryJob(ctx, job.ID, job.Attempt, deadNotUnderstood, now)
 		default:
-			next = now.Add(s.prospectWait(current, st, failures, now))
+			next = now.Add(s.prospectWait(current, step, failures, now))
 			next, ok, err = tx.ReleaseJob(ctx, job.ID, job.Attempt, next, now, failures)
 		}
 		switch {
@@ -384,9 +396,9 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 		case !ok: // the lease was lost; whoever has it now asks again, and writes what is true then
 			return nil
 		case refused && unseen:
-			ev.refusal = prospectRefusal(current, st.err)
+			ev.refusal = prospectRefusal(current, step.err)
 			return takeBackProspect(ctx, tx, current, now)
-		case st.verdict != nil || refused:
+		case step.verdict != nil || refused:
 			if current.Version == 0 {
 				current.Version = 1
 			}
@@ -415,6 +427,52 @@ func (s *Service) recordProspect(ctx context.Context, job *Job, c *Customer, st 
 	}
 	s.prospectWaiters.publish(string(c.ID), ev)
 	return nil
+}
+
+// somebodyElses reports whether the user a look-up found is known here as another person: all partners share one Leap, where a phone
+// is one user's, and a phone alone must not show one person's status to the partner of another (ours).
+func (s *Service) somebodyElses(ctx context.Context, tx Tx, c *Customer, v ProspectVerdict) (bool, error) {
+	profile, _, err := prospectProfile(c)
+	if err != nil {
+		return false, err
+	}
+	own, err := tx.PersonByID(ctx, c.PartnerID, c.PersonID)
+	if err != nil || own == nil {
+		return false, err
+	}
+	for partner := range s.partners {
+		holders := make([]*Customer, 1, 2)
+		if holders[0], err = tx.CustomerByPhone(ctx, partner, c.Provider, profile.Phone); err != nil {
+			return false, err
+		}
+		if profile.Email != nil {
+			byEmail, err := tx.CustomerByEmail(ctx, partner, c.Provider, *profile.Email)
+			if err != nil {
+				return false, err
+			}
+			holders = append(holders, byEmail)
+		}
+		for _, h := range holders {
+			if h == nil || h.ID == c.ID || orZero(h.ProviderUserID) != v.UserID {
+				continue
+			}
+			other, err := tx.PersonByID(ctx, partner, h.PersonID)
+			if err != nil {
+				return false, err
+			}
+			if other != nil && !own.samePerson(other) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// samePerson compares what two partners were told: the name without case, and the birth date where both have one.
+func (p *Person) samePerson(other *Person) bool {
+	name := func(p *Person) string { return strings.Join(strings.Fields(strings.ToLower(p.Name.Reveal())), " ") }
+	born, theirs := p.Birthdate.Reveal(), other.Birthdate.Reveal()
+	return name(p) == name(other) && (born == theirs || born == "" || theirs == "")
 }
 
 // applyProspectStep changes the customer; refused says that the provider refused the data.

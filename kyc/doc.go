@@ -104,6 +104,9 @@
 // UNKNOWN, stays open and is counted; the word itself is kept. A prospect of which nothing is heard for longer than the
 // horizon (stuck_after) gets cip.stuckSince and CONTACT_SUPPORT, is kept, and is looked at once a day; so does one whose job is
 // dead, which nothing looks at until an operator runs it again.
+//
+// All partners share one Leap: a user a look-up finds whom another partner has as another person is not linked but refused.
+//
 // # Customer
 //
 // A Customer is a person who has an account at a provider. FinHub's is made by RegisterCustomer in one call that holds the

@@ -489,6 +489,34 @@ func TestTornProspect(t *testing.T) {
 	}
 }
 
+// All partners share one Leap, where a phone is one user's: who registers the same person is linked to them, and who registers another
+// with their phone is refused and sees nothing of them.
+func TestOneLeapForAllPartners(t *testing.T) {
+	t.Parallel()
+	g := apptest.Start(t, apptest.Options{})
+	acme, rival := g.Token(apptest.Acme), g.Token(apptest.Rival)
+	first := g.Query(acme, registerLeap, prospect(1, nil)).Str("registerProspect.customer.id")
+	eventually(g, acme, first, hasStatus("ACTIVE"))
+	another := g.Query(rival, registerLeap, prospect(1, map[string]any{"firstName": "Zoe", "birthdate": "1990-01-01"}))
+	if another.Get("registerProspect.customer") != nil || !slices.Equal(userErrors(another, "registerProspect"), []string{"DUPLICATE_PHONE input.phone"}) {
+		t.Errorf("another person: %s", another.Body)
+	}
+	if a := g.Query(rival, `{ persons { totalCount } }`, nil); a.Get("persons.totalCount") != 0.0 {
+		t.Errorf("something is left: %s", a.Body)
+	}
+	same := g.Query(rival, registerLeap, prospect(1, map[string]any{"firstName": "ANA"}))
+	second := same.Str("registerProspect.customer.id")
+	if second == "" {
+		t.Fatalf("the same person: %s", same.Body)
+	}
+	if a := eventually(g, rival, second, hasStatus("ACTIVE")); a.Str("customer.providerUserId") != g.Leap.Users()[0].UserID {
+		t.Errorf("%s", a.Body)
+	}
+	if n := len(g.Leap.Users()); n != 1 {
+		t.Errorf("%d users", n)
+	}
+}
+
 // A prospect of which nothing is heard is flagged and kept, and the flag goes when something moves.
 func TestProspectIsStuck(t *testing.T) {
 	t.Parallel()
