@@ -70,7 +70,8 @@
 //	ACCEPTED   look up until the status is final, at once when a webhook hints
 //	REFUSED    done: the provider refused the data
 //
-// Failures are classified by Kind (see Op). None of them ever rejects a person.
+// Failures are classified by Kind (see Op). None of them ever rejects a person. A provider that does not understand the
+// submission or the look-up five times in a row makes the job a dead letter, as it does with a prospect's.
 //
 // # Prospects
 //

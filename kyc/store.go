@@ -276,7 +276,7 @@ type Job struct {
 	Leased    bool
 	Hinted    bool
 	Attempt   int // fencing token, grows with every claim
-	Failures  int // failed or empty-handed runs in a row, for the backoff
+	Failures  int // failed or empty-handed runs in a row, for the backoff; of an analysis see faultUnit
 	CreatedAt time.Time
 }
 
