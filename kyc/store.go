@@ -201,7 +201,7 @@ type Tx interface {
 
 	// InsertFace fails with Conflict when the partner has the provider's key already.
 	InsertFace(ctx context.Context, f *FaceRegistration) error
-	// UpdateFace overwrites state, registration key and time.
+	// UpdateFace overwrites state, registration key, time and what is known of the call.
 	UpdateFace(ctx context.Context, f *FaceRegistration) error
 	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
 	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
