@@ -2815,9 +2815,9 @@ type Query {
   the cause, then ` + "`" + `retryJob` + "`" + `; a start of the gateway runs all of them again. ` + "`" + `first` + "`" + ` is 1 to 100.
   """
   deadJobs(first: Int = 25, after: String @nonpii): DeadJobConnection! @scope(any: [ADMIN])
-  "One face by QI Tech's key of it. One that we do not know is asked for at QI Tech and remembered."
+  "One face by QI Tech's key of it. One that we do not know is asked for at QI Tech and remembered, unless QI Tech calls it a fraud."
   faceRegistration(registrationKey: ID!): FaceRegistration @scope(any: [PERSONS_READ])
-  "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered."
+  "The newest face of a CPF, formatted or bare. When we know none QI Tech is asked, and what it has is remembered, unless QI Tech calls it a fraud."
   faceRegistrationByDocument(documentNumber: String! @pii(kind: DOCUMENT)): FaceRegistration @scope(any: [PERSONS_READ])
   "One process by our id."
   process(id: ID!): Process @scope(any: [PROCESSES_READ, PROCESSES_WRITE])
@@ -2859,7 +2859,9 @@ type Mutation {
   """
   Registers a face at QI Tech, against which later 1:1 validations compare. A CPF may have several; its person need not
   exist yet. A picture cannot wait for a provider to come back: ` + "`" + `PROVIDER_UNAVAILABLE` + "`" + ` is to be repeated with the same
-  idempotencyKey, and what an unanswered call has registered is looked up before anything is sent again.
+  idempotencyKey, and what an unanswered call has registered is looked up before anything is sent again; after a time-out
+  that takes up to a minute. A face that QI Tech calls a fraud is ` + "`" + `PROVIDER_REJECTED` + "`" + ` with ` + "`" + `providerCode` + "`" + ` ` + "`" + `fraud` + "`" + `. Where QI
+  Tech takes one face a CPF, the one it has is the answer.
   """
   registerFace(input: RegisterFaceInput!): RegisterFacePayload! @scope(any: [PERSONS_WRITE])
   "Asks whether a living person is before the camera. What the provider does not answer in time is PROCESSING and goes on by itself."

@@ -25,6 +25,7 @@ type step struct {
 	counted    bool          // this run used an attempt of the backoff
 	lost       bool          // the provider had it and says now that it does not
 	fault      bool          // we spoke wrongly: an explicit no, so it may be sent again once somebody mended it
+	misread    bool          // we spoke wrongly in a look-up, which says nothing of the submission
 }
 
 // advanceAnalysis takes one step of an analysis and records it. first is the registration whose request
@@ -169,7 +170,10 @@ func (s *Service) fetch(ctx context.Context, p Provider, a *Analysis) step {
 	if err == nil {
 		return step{verdict: &v}
 	}
-	return step{submission: a.Submission, err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused}
+	return step{
+		submission: a.Submission, err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused,
+		misread: isFault(err) && KindOf(err) != NotFound,
+	}
 }
 
 // record writes what a step found out, moves the job on, and tells whoever waits; one transaction.
@@ -182,9 +186,15 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 		return s.refuse(ctx, job, a, st, now)
 	}
 	s.logFailure(a, st)
-	failures := job.Failures
+	failures, faults := splitFailures(job.Failures)
 	if st.counted || st.verdict != nil {
 		failures++
+	}
+	switch {
+	case st.verdict != nil:
+		faults = 0
+	case st.fault || st.misread:
+		faults++
 	}
 	next := now.Add(s.wait(a, st, failures))
 	var ev analysisEvent
@@ -210,7 +220,11 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 			_, err = tx.FinishJob(ctx, job.ID, job.Attempt)
 			return err
 		}
-		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, next, now, failures)
+		if faults >= buryAfter {
+			_, err = tx.BuryJob(ctx, job.ID, job.Attempt, deadNotUnderstood, now)
+			return err
+		}
+		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, next, now, joinFailures(failures, faults))
 		if ok {
 			next = due // a webhook's hint may have made it now
 		}
@@ -219,7 +233,11 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 	if err != nil {
 		return err
 	}
-	s.Wake(next)
+	if faults >= buryAfter {
+		next = now.Add(time.Hour) // for whoever waits: nothing happens before an operator acts
+	} else {
+		s.Wake(next)
+	}
 	switch {
 	case st.fault:
 		ev.fault = st.err
@@ -229,6 +247,14 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 	s.waiters.publish(string(a.ID), ev)
 	return nil
 }
+
+// faultUnit is one fault in Job.Failures of an analysis. Its column is all there is to count in, so the faults in a row stand
+// above the runs; whoever revives the job starts both anew.
+const faultUnit = 1 << 16
+
+func splitFailures(n int) (failures, faults int) { return n % faultUnit, n / faultUnit }
+
+func joinFailures(failures, faults int) int { return min(failures, faultUnit-1) + faults*faultUnit }
 
 // applyStep changes the analysis and, when there is a verdict, accepts its registration and brings the
 // person's KYC up to it. It returns the person and the registration's outcome when there is a verdict.
@@ -323,7 +349,7 @@ func (s *Service) wait(a *Analysis, st step, failures int) time.Duration {
 			every += every / 2
 		}
 		return jitter(min(every, 60*c.PollEvery))
-	case KindOf(st.err) == Credentials || st.fault:
+	case KindOf(st.err) == Credentials || st.fault || st.misread:
 		// The operator must act; asking often locks accounts.
 		return jitter(min(15*c.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
 	case KindOf(st.err) == Refused || KindOf(st.err) == RateLimited:
@@ -349,7 +375,7 @@ func (s *Service) logFailure(a *Analysis, st step) {
 	switch {
 	case st.lost:
 		s.Logger.Warn("provider does not know an analysis it had taken; it is submitted again under the same id", args...)
-	case st.fault:
+	case st.fault || st.misread:
 		s.Logger.Error("provider did not understand us; an operator must look, work goes on slowly", append(args, "err", st.err)...)
 	case KindOf(st.err) == Credentials:
 		s.Logger.Error("provider refuses our credentials; work goes on slowly until they are mended", args...)

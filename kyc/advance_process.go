@@ -84,9 +84,9 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 		st = s.createProcess(ctx, provider, p, capture, referenceID)
 	default: // SENT or AMBIGUOUS: it may be there, it cannot be looked up, and it is never sent again
 		s.captures.drop(p.ID)
-		st = processStep{submission: SubmissionAmbiguous, wait: p.UpdatedAt.Add(s.hold(p)).Sub(now)}
+		st = processStep{submission: SubmissionAmbiguous, wait: p.UpdatedAt.Add(s.hold(p.Provider)).Sub(now)}
 		if p.Submission == SubmissionSent {
-			st.wait = s.hold(p)
+			st.wait = s.hold(p.Provider)
 		} else if st.wait <= 0 {
 			st.end = unknownEnd(p)
 		}
@@ -98,9 +98,9 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 	return s.recordProcess(context.WithoutCancel(ctx), job, p, st)
 }
 
-// hold is how long an ambiguous process stays open.
-func (s *Service) hold(p *Process) time.Duration {
-	if d := s.Cadences[p.Provider].HoldAmbiguous; d > 0 {
+// hold is how long it takes before nobody waits any more for a provider that may or may not have acted.
+func (s *Service) hold(provider string) time.Duration {
+	if d := s.Cadences[provider].HoldAmbiguous; d > 0 {
 		return d
 	}
 	return holdAmbiguous
@@ -161,7 +161,7 @@ func (s *Service) createProcess(ctx context.Context, provider Provider, p *Proce
 		st.submission, st.call, st.counted = SubmissionPlanned, CallRejected, true
 	case kind == Ambiguous, isContextError(err), unclassified(err):
 		// Something may have left, and nobody said no.
-		st.submission, st.call, st.counted, st.wait = SubmissionAmbiguous, CallAmbiguous, true, s.hold(p)
+		st.submission, st.call, st.counted, st.wait = SubmissionAmbiguous, CallAmbiguous, true, s.hold(p.Provider)
 	default:
 		// An explicit no that is our mistake. It is tried again slowly, for as long as the capture lasts.
 		st.submission, st.call, st.counted = SubmissionPlanned, CallRejected, true
@@ -311,7 +311,7 @@ func (s *Service) processWait(p *Process, st processStep, failures int) time.Dur
 		}
 		return jitter(max(min(every, 20*c.PollEvery), time.Millisecond))
 	case st.submission == SubmissionAmbiguous:
-		return max(min(st.wait, s.hold(p)), time.Millisecond)
+		return max(min(st.wait, s.hold(p.Provider)), time.Millisecond)
 	case KindOf(st.err) == Credentials && st.err != nil, KindOf(st.err) == Internal && st.err != nil:
 		// The operator must act; asking often locks accounts.
 		return max(jitter(min(5*c.RetryAfter*time.Duration(min(failures, 10)), time.Minute)), min(st.wait, time.Minute))

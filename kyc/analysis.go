@@ -63,7 +63,9 @@ func (a *Analysis) Apply(v Verdict, now time.Time) bool {
 	if v.ProviderKey != "" {
 		a.ProviderKey = CodeLike(v.ProviderKey)
 	}
-	a.Reason = CodeLike(v.Reason)
+	if v.Reason != "" || v.Status != before.Status || a.ProviderStatus != before.ProviderStatus {
+		a.Reason = CodeLike(v.Reason) // a look-up may leave out what the submission said of the same status
+	}
 	if v.Status.Final() {
 		a.DecidedBy, a.DecidedAt = v.DecidedBy, &now
 	}

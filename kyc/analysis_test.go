@@ -46,6 +46,24 @@ func TestApplyNeverLeavesAFinalStatus(t *testing.T) {
 	})
 }
 
+// A later answer without a reason takes none away while the status is the same; another status brings its own, or none.
+func TestReasonStaysWithItsStatus(t *testing.T) {
+	t.Parallel()
+	a := &Analysis{Status: KycPending}
+	for i, step := range []struct{ status, reason, want string }{
+		{"in_manual_analysis", "document_not_found", "document_not_found"}, {"in_manual_analysis", "", "document_not_found"},
+		{"in_manual_analysis", "other", "other"}, {"in_queue", "", ""}, {"in_queue", "queued", "queued"}, {"manually_approved", "", ""},
+	} {
+		v := Verdict{Status: KycInReview, Known: true, ProviderStatus: step.status, Reason: step.reason}
+		if step.status == "manually_approved" {
+			v.Status = KycApproved
+		}
+		if changed := a.Apply(v, time.Unix(int64(i), 0)); a.Reason != step.want || changed == (i == 1) {
+			t.Errorf("step %d: %q, changed %t", i, a.Reason, changed)
+		}
+	}
+}
+
 func TestMergeKeepsOmittedOptionals(t *testing.T) {
 	t.Parallel()
 	older := Profile{Name: NewName("A"), Emails: []Email{{NewEmailAddress("a@x.y")}, {NewEmailAddress("b@x.y")}}, Occupation: ptr(NewPersonalText("baker")), Gender: ptr(GenderFemale)}

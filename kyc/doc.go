@@ -35,7 +35,9 @@
 //
 // A FaceRegistration is one face at QI Tech, of a person or standing alone until its document gets one. It is
 // SENT while the call is under way, AMBIGUOUS when no answer came, REGISTERED when it is known to be there, and
-// leaves no row when it is not; see RegisterFace. Pictures ([Image]) are read within bounds and kept nowhere.
+// leaves no row when it is not; see RegisterFace. A call that timed out, or that a dead process made, is held: look-ups that see
+// nothing do not end it before Cadence.HoldAmbiguous has passed. A face that the provider calls a fraud, in its answer or in a
+// look-up, is an explicit no and never REGISTERED. Pictures ([Image]) are read within bounds and kept nowhere.
 //
 // # Process
 //
@@ -70,7 +72,8 @@
 //	ACCEPTED   look up until the status is final, at once when a webhook hints
 //	REFUSED    done: the provider refused the data
 //
-// Failures are classified by Kind (see Op). None of them ever rejects a person.
+// Failures are classified by Kind (see Op). None of them ever rejects a person. A provider that does not understand the
+// submission or the look-up five times in a row makes the job a dead letter, as it does with a prospect's.
 //
 // # Prospects
 //

@@ -20,6 +20,10 @@ type FaceRegistration struct {
 	// Before is what the look-up by document answered before the call left, "" for nothing. A key that is neither
 	// this nor one we know can only have come from our call.
 	Before string
+	// LateSince is from when the provider may still be at work with nobody waiting for its answer: the time of sending while
+	// the call is under way, its end once it has timed out, zero when it ended in another way. A look-up that finds nothing
+	// proves nothing before Cadence.HoldAmbiguous has passed.
+	LateSince time.Time
 	// Request is a digest of what was asked, for as long as nobody was answered this face: the same request is then
 	// its repeat, with an idempotency key or without. It is kept encrypted.
 	Request   []byte
@@ -51,6 +55,9 @@ const (
 	FaceAmbiguous  FaceState = "AMBIGUOUS"  // it ended without an answer: look it up, send nothing
 	FaceRegistered FaceState = "REGISTERED" // it is there, under RegistrationKey
 )
+
+// codeFraud is the Code of a provider's word that a face is a fraud: an explicit no, and nothing is registered here.
+const codeFraud = "fraud"
 
 // imageQuality is the Code of a provider's refusal of a picture; its own word may follow behind a dot.
 const imageQuality = "image_quality"

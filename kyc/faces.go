@@ -47,6 +47,8 @@ func (s *Service) FaceRegistration(ctx context.Context, key string) (*FaceRegist
 		return nil, nil // keys are GUIDs (dossier A.3), and the upstream says that this is none
 	case err != nil:
 		return nil, E(Unavailable, "kyc.face_registration", err) // "there is none" would be a guess
+	case ref.Fraud:
+		return nil, nil // it is there, and nobody's
 	}
 	return s.rememberFace(ctx, p.Name, ref)
 }
@@ -88,8 +90,8 @@ func (s *Service) FaceRegistrationByDocument(ctx context.Context, document strin
 		return nil, E(Unavailable, "kyc.face_registration_by_document", found.err)
 	case found.blind:
 		return nil, E(Unavailable, "kyc.face_registration_by_document", nil)
-	case found.key == "":
-		return nil, nil
+	case found.key == "", found.fraud:
+		return nil, nil // a registration left open that is called a fraud is ended by its job
 	}
 	return s.rememberFace(ctx, p.Name, FaceReference{Key: found.key, Document: d})
 }
@@ -126,7 +128,7 @@ func (s *Service) rememberFace(ctx context.Context, provider string, ref FaceRef
 				return err
 			}
 			if open != nil && open.Before != ref.Key {
-				if err := s.resolve(ctx, tx, open, lookedUp{key: ref.Key}, false); err != nil {
+				if _, err := s.resolve(ctx, tx, open, lookedUp{key: ref.Key}, false); err != nil {
 					return err
 				}
 				if open.PartnerID == c.Partner {

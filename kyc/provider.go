@@ -71,7 +71,8 @@ type Provider struct {
 
 	// RegisterFace registers one more face under a document. No upstream refuses a repeat, so it MUST be called
 	// once for each recorded attempt and an ambiguous one looked up with FetchFaceByDocument. A refusal of the
-	// picture is Rejected with the Code image_quality or image_quality.<the upstream's word>.
+	// picture is Rejected with the Code image_quality or image_quality.<the upstream's word>, and a face that the upstream
+	// calls a fraud with the Code fraud.
 	RegisterFace Op[FaceRequest, FaceReference]
 	// FetchFace reads a registration by the upstream's key; NotFound when there is none.
 	FetchFace Op[string, FaceReference]
@@ -145,6 +146,8 @@ type FaceReference struct {
 	Key string // the upstream's registration key: a UUID, or code-like
 	// Document is whose face it is, where the upstream says so; QI Tech's current API does not.
 	Document DocumentNumber
+	// Fraud is the upstream's word that the face is a fraud. Of a look-up only: RegisterFace fails with Rejected.
+	Fraud bool
 }
 
 // Callback is a verified webhook.

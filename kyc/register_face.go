@@ -89,8 +89,11 @@ func (in RegisterFaceInput) normalize(checkDigits bool, limits ImageLimits) (r f
 //	record         the face as SENT, the call, and a job, in one transaction
 //	call           once
 //	no answer      look up again; what is new is our registration
+//	409, 429       look up again; after a 409 whatever is there is the answer, after a 429 what is new
 //	still unknown  the face stays AMBIGUOUS, the job goes on looking, and nothing more is sent for the document
-//	               until it is known
+//	               until it is known; after a time-out not before Cadence.HoldAmbiguous has passed, because a
+//	               provider that was only slow acts late
+//	fraud          an explicit no, whether the answer says so or a look-up
 //
 // All of it happens under a lock on the document. A capture cannot wait for a provider to come back, so the
 // caller is told to repeat (PROVIDER_UNAVAILABLE, retryable), and a repeat finds what the first one made.
@@ -173,10 +176,15 @@ func (s *Service) registerFace(begin context.Context, r *faceRegistering) (*Regi
 	defer cancel()
 	ref, callErr := r.provider.RegisterFace(work, r.request)
 	r.request.Image = nil // held no longer than its call
-	if s.cutOff(work, callErr) {
+	var found *lookedUp
+	if callErr != nil && (KindOf(callErr) == Conflict || KindOf(callErr) == RateLimited) {
+		look := s.lookUpFace(work, r.provider, document) // the provider may have it already (dossier A.9)
+		found = &look
+	}
+	if s.cutOff(work, callErr) || found != nil && s.cutOff(work, found.err) {
 		return refusedFace(faceUnavailable(r.provider)), nil // it stays SENT, and the next process looks it up
 	}
-	return s.endFace(work, r, ref, callErr)
+	return s.endFace(work, r, ref, callErr, found)
 }
 
 // faceStanding tells what is known before anything is asked: the answer to a repeat, or the registration of this
@@ -231,13 +239,27 @@ func (r *faceRegistering) replay(ctx context.Context, tx Tx, now time.Time) (*Re
 
 // claim answers a face that was found after its caller had been told to repeat, if this is the repeat.
 func (r *faceRegistering) claim(ctx context.Context, tx Tx, f *FaceRegistration, now time.Time) (*RegisterFacePayload, error) {
-	if f == nil || f.State != FaceRegistered || f.PartnerID != r.partner || len(f.Request) == 0 || !bytes.Equal(f.Request, r.digest) {
+	if f == nil || f.State != FaceRegistered || !r.repeats(f) {
 		return nil, nil
 	}
 	if err := r.answered(ctx, tx, f); err != nil {
 		return nil, err
 	}
 	return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, r.save(ctx, tx, f, now)
+}
+
+// repeats reports whether a face that nobody was answered was asked for by the same request.
+func (r *faceRegistering) repeats(f *FaceRegistration) bool {
+	return f.PartnerID == r.partner && len(f.Request) > 0 && bytes.Equal(f.Request, r.digest)
+}
+
+// fraud is the provider's no to this face.
+func (r *faceRegistering) fraud() *Error {
+	path := []string{"input", "imageKey"}
+	if r.source == FaceFromImage {
+		path[1] = "image"
+	}
+	return &Error{Kind: Rejected, Op: "kyc.register_face", Code: codeFraud, Path: path}
 }
 
 // answered notes that the caller is about to have the face, unless they have gone already: their repeat must find it.
@@ -269,11 +291,25 @@ func firstFace(faces []*FaceRegistration) *FaceRegistration {
 }
 
 // lookedUp is what a look-up by document answered: a key, "" when there is none, or an error that says nothing.
-// A blind one was answered with something that no repeat will mend.
+// A blind one was answered with something that no repeat will mend. The face of a fraud is there and is nobody's answer.
 type lookedUp struct {
 	key   string
+	fraud bool
 	err   error
 	blind bool
+}
+
+// answered reports whether the look-up says anything at all.
+func (l lookedUp) answered() bool { return l.err == nil && !l.blind }
+
+// newTo reports whether what was found can only have come from the call of an open registration: it was not there before,
+// and nobody has it.
+func (l lookedUp) newTo(ctx context.Context, rows Reader, f *FaceRegistration) (bool, error) {
+	if l.key == "" || l.key == f.Before {
+		return false, nil
+	}
+	known, err := rows.FaceKeyKnown(ctx, f.Provider, l.key)
+	return !known, err
 }
 
 // lookUpFace asks once more when no answer came: reads may be repeated.
@@ -284,7 +320,7 @@ func (s *Service) lookUpFace(ctx context.Context, p Provider, document DocumentN
 	}
 	switch {
 	case err == nil:
-		return lookedUp{key: ref.Key}
+		return lookedUp{key: ref.Key, fraud: ref.Fraud}
 	case KindOf(err) == NotFound:
 		return lookedUp{}
 	case KindOf(err) == Internal && !isContextError(err) && !unclassified(err):
@@ -296,35 +332,56 @@ func (s *Service) lookUpFace(ctx context.Context, p Provider, document DocumentN
 	}
 }
 
+// faceEnd is what a look-up made of an open registration.
+type faceEnd int
+
+const (
+	faceStillOpen faceEnd = iota
+	faceFound             // it is there, and REGISTERED now
+	faceDropped           // it is not there, as far as anybody will ever know
+	faceFraud             // it is there, and the provider calls it a fraud: dropped as well
+)
+
 // resolve ends an open registration by what the look-up found. A key that was there before, or that we know, is
 // not its; without one of its own it is given up when drop says so, or when it was looked for long enough without
 // seeing anything.
-func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found lookedUp, drop bool) error {
-	if found.key != "" && found.key != f.Before {
-		known, err := tx.FaceKeyKnown(ctx, f.Provider, found.key)
-		if err != nil {
-			return err
-		}
-		if !known {
-			f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, found.key, s.now()
-			if err := tx.UpdateFace(ctx, f); err != nil {
-				return err
-			}
-			// In nobody's name: whoever looked may be another partner than the one whose face it is.
-			if err := s.audit(WithCaller(ctx, Caller{}), tx, faceEvent(f, AuditUpdate)); err != nil {
-				return err
-			}
-			return tx.DeleteJob(ctx, string(f.ID))
-		}
+func (s *Service) resolve(ctx context.Context, tx Tx, f *FaceRegistration, found lookedUp, drop bool) (faceEnd, error) {
+	its, err := found.newTo(ctx, tx, f)
+	if err != nil {
+		return faceStillOpen, err
 	}
-	if old := s.now().Sub(f.UpdatedAt) >= maxFaceAmbiguity; !old && (!drop || found.blind) {
-		return nil
+	end := faceDropped
+	switch now := s.now(); {
+	case its && found.fraud:
+		end = faceFraud
+		s.Logger.Warn("the provider calls a face registration without an answer a fraud; it is not kept", "provider", f.Provider, "face", f.ID, "partner", f.PartnerID)
+	case its:
+		f.State, f.RegistrationKey, f.UpdatedAt, f.LateSince = FaceRegistered, found.key, now, time.Time{}
+		if err := tx.UpdateFace(ctx, f); err != nil {
+			return faceFound, err
+		}
+		// In nobody's name: whoever looked may be another partner than the one whose face it is.
+		if err := s.audit(WithCaller(ctx, Caller{}), tx, faceEvent(f, AuditUpdate)); err != nil {
+			return faceFound, err
+		}
+		return faceFound, tx.DeleteJob(ctx, string(f.ID))
+	case s.held(f, now):
+		return faceStillOpen, nil
+	case now.Sub(f.UpdatedAt) < maxFaceAmbiguity && (!drop || found.blind):
+		return faceStillOpen, nil
+	default:
+		s.Logger.Warn("a face registration without an answer is not at the provider; it may be sent again", "provider", f.Provider, "face", f.ID, "partner", f.PartnerID)
 	}
-	s.Logger.Warn("a face registration without an answer is not at the provider; it may be sent again", "provider", f.Provider, "face", f.ID, "partner", f.PartnerID)
 	if err := s.dropFace(WithCaller(ctx, Caller{}), tx, f); err != nil {
-		return err
+		return end, err
 	}
-	return tx.DeleteJob(ctx, string(f.ID))
+	return end, tx.DeleteJob(ctx, string(f.ID))
+}
+
+// held reports whether the provider may still be at work on a registration nobody waits for any more.
+// MUST: TestLateFaceIsNotSentAgain.
+func (s *Service) held(f *FaceRegistration, now time.Time) bool {
+	return !f.LateSince.IsZero() && now.Sub(f.LateSince) < s.hold(f.Provider)
 }
 
 // dropFace removes a face that is not at the provider, or whose time is over.
@@ -348,14 +405,16 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 				return err
 			}
 			if current != nil && current.State != FaceRegistered {
-				if err := s.resolve(ctx, tx, current, found, true); err != nil {
+				end, err := s.resolve(ctx, tx, current, found, true)
+				switch {
+				case err != nil:
 					return err
-				}
-				if found.blind && current.State != FaceRegistered {
-					if still, err := tx.FaceByID(ctx, current.PartnerID, current.ID); err != nil || still != nil {
-						payload = refusedFace(faceUnavailable(r.provider))
-						return err
-					}
+				case end == faceStillOpen:
+					payload = refusedFace(faceUnavailable(r.provider))
+					return nil
+				case end == faceFraud && r.repeats(current):
+					payload = refusedFace(faceRefusal(r.provider.Name, r.fraud()))
+					return nil
 				}
 			}
 			if payload, err = r.claim(ctx, tx, current, now); err != nil || payload != nil {
@@ -364,7 +423,7 @@ func (s *Service) beginFace(ctx context.Context, r *faceRegistering, open *FaceR
 		}
 		r.face = &FaceRegistration{
 			ID: NewFaceID(), PartnerID: r.partner, Provider: r.provider.Name, DocumentNumber: r.request.Document, Source: r.source,
-			State: FaceSent, Before: found.key, Request: r.digest, CreatedAt: now, UpdatedAt: now,
+			State: FaceSent, Before: found.key, LateSince: now, Request: r.digest, CreatedAt: now, UpdatedAt: now,
 		}
 		p, err := tx.PersonByDocument(ctx, r.partner, r.request.Document)
 		if err != nil {
@@ -403,14 +462,28 @@ func (r *faceRegistering) save(ctx context.Context, tx Tx, f *FaceRegistration, 
 	}, r.digest)
 }
 
-// endFace records what became of the call.
-func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceReference, callErr error) (*RegisterFacePayload, error) {
+// endFace records what became of the call. found is what was seen after the provider had said that it may have the
+// face already, else nil.
+func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceReference, callErr error, found *lookedUp) (*RegisterFacePayload, error) {
 	// What we learned is recorded even if the process is about to end.
 	record := context.WithoutCancel(ctx)
 	if callErr == nil {
-		return s.faceRegistered(record, r, ref.Key)
+		return s.faceRegistered(record, r, ref.Key, CallSucceeded, "")
 	}
 	outcome, left := faceOutcome(callErr)
+	if found != nil {
+		there, err := s.faceThere(record, r, callErr, *found)
+		switch {
+		case err != nil:
+			return nil, err
+		case there && found.fraud:
+			callErr = r.fraud()
+		case there:
+			return s.faceRegistered(record, r, found.key, outcome, codeOf(callErr))
+		default: // a 409 says that it is there, whatever the look-up sees; a 429 is a no, unless nobody could look
+			left = KindOf(callErr) == Conflict || !found.answered()
+		}
+	}
 	err := s.Store.Write(record, func(tx Tx) error {
 		now := s.now()
 		if err := tx.EndCall(record, string(r.face.ID), opRegisterFace, outcome, codeOf(callErr), now); err != nil {
@@ -421,7 +494,13 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 			return err
 		}
 		if left {
-			f.State, f.UpdatedAt = FaceAmbiguous, now
+			f.State, f.UpdatedAt, f.LateSince = FaceAmbiguous, now, time.Time{}
+			if timedOut(callErr) {
+				f.LateSince = now
+			}
+			if KindOf(callErr) == Conflict {
+				f.Before = "" // what there is is the answer
+			}
 			return tx.UpdateFace(record, f)
 		}
 		if err := s.dropFace(record, tx, f); err != nil {
@@ -440,9 +519,27 @@ func (s *Service) endFace(ctx context.Context, r *faceRegistering, ref FaceRefer
 	}
 	if left {
 		s.Logger.Warn("a face registration ended without an answer; it is looked up", "provider", r.provider.Name, "face", r.face.ID, "partner", r.partner, "code", codeOf(callErr))
-		return s.settleFace(ctx, r)
+		if found == nil {
+			look := s.lookUpFace(ctx, r.provider, r.request.Document)
+			found = &look
+		}
+		return s.settleFace(ctx, r, *found)
 	}
 	return s.faceFailed(r, callErr)
+}
+
+// faceThere reports whether what was found after a 409 or a 429 is what the call was about. Of a provider that refuses a
+// second face it is whatever there is; else only what is new.
+func (s *Service) faceThere(ctx context.Context, r *faceRegistering, callErr error, found lookedUp) (bool, error) {
+	if KindOf(callErr) == Conflict {
+		return found.key != "", nil
+	}
+	return found.newTo(ctx, s.Store, r.face)
+}
+
+// timedOut reports whether a call ended because nobody waited for its answer any longer; the provider may still act on it.
+func timedOut(err error) bool {
+	return codeOf(err) == "timeout" || errors.Is(err, context.DeadlineExceeded)
 }
 
 // faceOutcome says what the ledger is told, and whether the provider may have the face although nobody said so.
@@ -457,17 +554,17 @@ func faceOutcome(err error) (outcome CallOutcome, left bool) {
 			return CallAmbiguous, true // our own code failed after the call may have left
 		}
 		return CallRejected, false
-	default: // Rejected, Conflict, NotFound, RateLimited, Credentials: it said no
+	default: // Rejected, NotFound, Credentials: it said no. So did Conflict and RateLimited, of which endFace knows more
 		return CallRejected, false
 	}
 }
 
 // faceRegistered records the provider's yes. A provider that answers the key of a face there is has registered
-// nothing new: that face is the answer.
-func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key string) (payload *RegisterFacePayload, err error) {
+// nothing new: that face is the answer. So it is of one that refuses a second face, whose outcome is no yes.
+func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key string, outcome CallOutcome, code string) (payload *RegisterFacePayload, err error) {
 	err = s.Store.Write(ctx, func(tx Tx) error {
 		now := s.now()
-		if err := tx.EndCall(ctx, string(r.face.ID), opRegisterFace, CallSucceeded, "", now); err != nil {
+		if err := tx.EndCall(ctx, string(r.face.ID), opRegisterFace, outcome, code, now); err != nil {
 			return err
 		}
 		if _, err := tx.FinishJob(ctx, r.job.ID, r.job.Attempt); err != nil {
@@ -492,7 +589,7 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 			}
 			return r.save(ctx, tx, there, now)
 		}
-		f.State, f.RegistrationKey, f.UpdatedAt = FaceRegistered, key, now
+		f.State, f.RegistrationKey, f.UpdatedAt, f.LateSince = FaceRegistered, key, now, time.Time{}
 		payload = &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}
 		if err := tx.UpdateFace(ctx, f); err != nil {
 			return err
@@ -505,36 +602,44 @@ func (s *Service) faceRegistered(ctx context.Context, r *faceRegistering, key st
 	return payload, err
 }
 
-// settleFace looks at once for a registration that ended without an answer. If that tells nothing, the job goes on.
-func (s *Service) settleFace(ctx context.Context, r *faceRegistering) (*RegisterFacePayload, error) {
-	found := s.lookUpFace(ctx, r.provider, r.request.Document)
+// settleFace takes what was found at once of a registration that ended without an answer. If that tells nothing, the job
+// goes on looking.
+func (s *Service) settleFace(ctx context.Context, r *faceRegistering, found lookedUp) (*RegisterFacePayload, error) {
 	if s.cutOff(ctx, found.err) {
 		return refusedFace(faceUnavailable(r.provider)), nil
 	}
 	record := context.WithoutCancel(ctx)
 	var f *FaceRegistration
+	var end faceEnd
 	due := s.now().Add(s.Cadences[r.provider.Name].RetryAfter)
 	err := s.Store.Write(record, func(tx Tx) error {
 		var err error
+		end = faceStillOpen
 		if f, err = tx.FaceByID(record, r.partner, r.face.ID); err != nil || f == nil {
 			return err
 		}
 		if found.err == nil {
-			if err := s.resolve(record, tx, f, found, false); err != nil {
+			if end, err = s.resolve(record, tx, f, found, false); err != nil {
 				return err
 			}
 		}
-		if f.State == FaceRegistered {
+		switch end {
+		case faceFound:
 			return r.answered(record, tx, f)
+		case faceStillOpen:
+			due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
+			return err
+		case faceFraud, faceDropped:
 		}
-		due, _, err = tx.ReleaseJob(record, r.job.ID, r.job.Attempt, due, s.now(), 1)
-		return err
+		return nil
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case f != nil && f.State == FaceRegistered:
+	case end == faceFound:
 		return &RegisterFacePayload{FaceRegistration: f, UserErrors: []UserError{}}, nil
+	case end == faceFraud:
+		return s.faceFailed(r, r.fraud())
 	}
 	s.Wake(due)
 	return refusedFace(faceUnavailable(r.provider)), nil
@@ -549,11 +654,7 @@ func (s *Service) faceFailed(r *faceRegistering, err error) (*RegisterFacePayloa
 	switch e.Kind {
 	case Rejected:
 		return refusedFace(faceRefusal(r.provider.Name, e)), nil
-	case Conflict: // the provider takes one face a document
-		refusal := providerRefusal(r.provider.Name, &Error{Code: "duplicate", Path: []string{"input", "documentNumber"}})
-		refusal.Message = "the provider has a face of this document and takes no second one: look it up by document"
-		return refusedFace(refusal), nil
-	case Unavailable, Refused, Ambiguous, RateLimited, Credentials:
+	case Unavailable, Refused, Ambiguous, RateLimited, Conflict, Credentials:
 		if e.Kind == Credentials {
 			s.Logger.Error("provider refuses our face credentials", "provider", r.provider.Name, "code", codeOf(err))
 		}
@@ -567,6 +668,10 @@ func (s *Service) faceFailed(r *faceRegistering, err error) (*RegisterFacePayloa
 // faceRefusal tells a refusal of the picture from one of the rest. The code is the provider's own word.
 func faceRefusal(provider string, e *Error) UserError {
 	refusal := providerRefusal(provider, e)
+	if e.Code == codeFraud {
+		refusal.Message = "the provider calls this face a fraud and it was not registered"
+		return refusal
+	}
 	word, ok := strings.CutPrefix(e.Code, imageQuality)
 	if !ok {
 		return refusal
@@ -619,11 +724,12 @@ func (s *Service) advanceFace(ctx context.Context, job *Job) error {
 			return err
 		}
 		if f != nil && f.State != FaceRegistered && found.err == nil {
-			if err := s.resolve(record, tx, f, found, false); err != nil {
+			end, err := s.resolve(record, tx, f, found, false)
+			if err != nil {
 				return err
 			}
-			if f, err = tx.FaceByID(record, job.PartnerID, f.ID); err != nil {
-				return err
+			if end != faceStillOpen {
+				f = nil
 			}
 		}
 		if f == nil || f.State == FaceRegistered {

@@ -26,8 +26,9 @@ type Cadence struct {
 	RetryAfter time.Duration // after the first failure; doubles up to a minute
 	// StuckAfter flags a prospect of which nothing was heard for so long; 0 never does. Leap only.
 	StuckAfter time.Duration
-	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived (contract: at most 60 s);
-	// zero is 30 s. The provider has no look-up by an id of ours, so only an operator could learn more meanwhile.
+	// HoldAmbiguous is how long a process stays open whose creation may or may not have arrived, and for how long a face
+	// registration that timed out is looked for before it may be sent again (contract: at most 60 s); zero is 30 s.
+	// Neither has an id of ours at the provider.
 	HoldAmbiguous time.Duration
 }
 

@@ -201,7 +201,7 @@ type Tx interface {
 
 	// InsertFace fails with Conflict when the partner has the provider's key already.
 	InsertFace(ctx context.Context, f *FaceRegistration) error
-	// UpdateFace overwrites state, registration key and time.
+	// UpdateFace overwrites state, registration key, time and what is known of the call.
 	UpdateFace(ctx context.Context, f *FaceRegistration) error
 	DeleteFace(ctx context.Context, partner PartnerID, id FaceID) error
 	// LinkFaces gives the faces of a document that stand alone to the person of it, their encryption included (FacesLink).
@@ -276,7 +276,7 @@ type Job struct {
 	Leased    bool
 	Hinted    bool
 	Attempt   int // fencing token, grows with every claim
-	Failures  int // failed or empty-handed runs in a row, for the backoff
+	Failures  int // failed or empty-handed runs in a row, for the backoff; of an analysis see faultUnit
 	CreatedAt time.Time
 }
 

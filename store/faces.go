@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/kycgate/kycgate/kyc"
 )
@@ -24,9 +25,10 @@ type faceRow struct {
 
 // faceDocument is what is sealed of a face.
 type faceDocument struct {
-	DocumentNumber string `json:"document_number,omitempty"`
-	Before         string `json:"before,omitempty"`
-	Request        []byte `json:"request,omitempty"`
+	DocumentNumber string    `json:"document_number,omitempty"`
+	Before         string    `json:"before,omitempty"`
+	LateSince      time.Time `json:"late_since,omitzero"`
+	Request        []byte    `json:"request,omitempty"`
 }
 
 // owner is whose key seals it.
@@ -57,7 +59,7 @@ func (t *tx) faceRow(q *session, f *kyc.FaceRegistration) (faceRow, error) {
 	if err != nil {
 		return r, err
 	}
-	r.SealedFace, err = k.sealJSON("faces", "face", r.ID, faceDocument{f.DocumentNumber.Reveal(), f.Before, f.Request})
+	r.SealedFace, err = k.sealJSON("faces", "face", r.ID, faceDocument{f.DocumentNumber.Reveal(), f.Before, f.LateSince, f.Request})
 	return r, err
 }
 
@@ -72,7 +74,7 @@ func (r *faceRow) face(c *crypt, q *session) (*kyc.FaceRegistration, error) {
 	}
 	f := &kyc.FaceRegistration{
 		ID: kyc.FaceID(r.ID), PartnerID: kyc.PartnerID(r.PartnerID), Provider: r.Provider,
-		DocumentNumber: kyc.NewDocumentNumber(sealed.DocumentNumber), Before: sealed.Before, Request: sealed.Request,
+		DocumentNumber: kyc.NewDocumentNumber(sealed.DocumentNumber), Before: sealed.Before, LateSince: sealed.LateSince, Request: sealed.Request,
 		Source: kyc.FaceImageSource(r.Source), State: kyc.FaceState(r.State), CreatedAt: r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(),
 	}
 	if r.PersonID != nil {

@@ -182,7 +182,7 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (leases, ambiguous i
 			}
 			leases = int(n)
 			// A start is when an operator has changed something: a buried job gets another chance.
-			n, err = q.exec(`UPDATE jobs SET dead = 0, dead_reason = '', dead_at = NULL, leased = 0, hinted = 0, run_at = ? WHERE dead = 1`, at)
+			n, err = q.exec(`UPDATE jobs SET dead = 0, dead_reason = '', dead_at = NULL, leased = 0, hinted = 0, failures = 0, run_at = ? WHERE dead = 1`, at)
 			if err != nil {
 				return err
 			}

@@ -185,7 +185,7 @@ func TestRecover(t *testing.T) {
 					return err
 				}
 			}
-			job := &kyc.Job{ID: kyc.NewJobID(), Kind: kyc.JobAnalysis, PartnerID: acme, Subject: string(a.ID), RunAt: at(i - 1), Leased: i%2 == 0, Attempt: 1, CreatedAt: epoch}
+			job := &kyc.Job{ID: kyc.NewJobID(), Kind: kyc.JobAnalysis, PartnerID: acme, Subject: string(a.ID), RunAt: at(i - 1), Leased: i%2 == 0, Attempt: 1, Failures: 3, CreatedAt: epoch}
 			if err := tx.InsertJob(t.Context(), job); err != nil {
 				return err
 			}
@@ -229,6 +229,11 @@ func TestRecover(t *testing.T) {
 	// Number 0 was overdue, 1 is due now, 2 was leased until later, 4 was buried; 3 and 5 wait.
 	if len(claimed) != 4 || claimed[0].Subject != string(analyses[0].ID) {
 		t.Errorf("claimed %d jobs", len(claimed))
+	}
+	for _, j := range claimed { // who was buried begins anew
+		if buried := j.Subject == string(analyses[4].ID); buried != (j.Failures == 0) {
+			t.Errorf("%s has %d failures", j.Subject, j.Failures)
+		}
 	}
 	if leases, ambiguous, err = s.Recover(t.Context(), epoch); leases != 4 || ambiguous != 0 || err != nil {
 		t.Errorf("recovered %d and %d again, %v", leases, ambiguous, err)

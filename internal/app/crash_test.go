@@ -146,7 +146,7 @@ answer_within: %[7]s
 database: {url: "sqlite://%[1]s/killed.db"}
 auth: {issuer: %[2]q, audience: kycgate, jwks_file: %[3]q}
 providers:
-  qitech: {base_url: "%[4]s/qitech", api_key: %[5]s, face_api_key: %[6]s, poll_every: 50ms, retry_after: 20ms, timeout: 1s, breaker: {open_for: 100ms}}
+  qitech: {base_url: "%[4]s/qitech", api_key: %[5]s, face_api_key: %[6]s, poll_every: 50ms, retry_after: 20ms, timeout: 1s, hold_ambiguous: 300ms, breaker: {open_for: 100ms}}
 partners: [{id: acme, source_kyc: qitech}]
 `, dir, g.Config.Auth.Issuer, g.Config.Auth.JWKSFile, g.SimURL, qitechsim.SandboxAPIKey, qitechsim.SandboxFaceAPIKey, answerWithin)
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {

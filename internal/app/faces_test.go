@@ -613,16 +613,24 @@ func TestFacesDoNotStopAnalyses(t *testing.T) {
 	}
 }
 
-// What a provider makes of a second face of one document is its own: the same key, or a no.
+// What a provider makes of a second face of one document is its own: the same key, or a no, which is looked up.
 func TestDuplicateFaces(t *testing.T) {
 	t.Parallel()
-	for policy, want := range map[qitechsim.DuplicateFace]string{qitechsim.DuplicateFaceSameKey: "", qitechsim.DuplicateFaceRefused: "PROVIDER_REJECTED documentNumber duplicate"} {
+	for _, policy := range []qitechsim.DuplicateFace{qitechsim.DuplicateFaceSameKey, qitechsim.DuplicateFaceRefused} {
 		g := apptest.Start(t, apptest.Options{Sim: qitechsim.Config{DuplicateFace: policy}})
 		token, cpf := g.Token(apptest.Acme), apptest.CPF(9, 15)
 		first := g.Query(token, registerFace, face(cpf, "imageKey", anImageKey, "idempotencyKey", "a"))
 		for range 2 { // the second one is the repeat
 			a := g.Query(token, registerFace, face(cpf, "image", selfie(30), "idempotencyKey", "b"))
-			if got := faceErrors(a); got != want || want == "" && a.Str("registerFace.faceRegistration.id") != first.Str("registerFace.faceRegistration.id") {
+			if faceErrors(a) != "" || a.Str("registerFace.faceRegistration.id") != first.Str("registerFace.faceRegistration.id") || posts(g) != 2 {
+				t.Errorf("%s: %s, %d calls", policy, a.Body, posts(g))
+			}
+		}
+		// What is there already of a person's SDK, or of another partner's, is an answer of one's own.
+		key, other := elsewhere(t, g, apptest.CPF(9, 19)), g.Token(apptest.Rival)
+		for document, want := range map[string]string{cpf: first.Str("registerFace.faceRegistration.registrationKey"), apptest.CPF(9, 19): key} {
+			a := g.Query(other, registerFace, face(document, "image", selfie(30)))
+			if a.Str("registerFace.faceRegistration.registrationKey") != want || strings.Contains(string(a.Body), first.Str("registerFace.faceRegistration.id")) {
 				t.Errorf("%s: %s", policy, a.Body)
 			}
 		}

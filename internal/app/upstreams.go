@@ -39,7 +39,9 @@ func newUpstreams(ctx context.Context, o Options, reg prometheus.Registerer) (*u
 	production := c.Environment == config.Production
 	var s providers.Settings
 	if q := c.Providers.QITech; q != nil {
-		u.cadences[qitech.Name] = cadence(q.Upstream)
+		paced := cadence(q.Upstream)
+		paced.HoldAmbiguous = q.HoldAmbiguous
+		u.cadences[qitech.Name] = paced
 		s.QITech = &providers.Configured[qitech.Config]{
 			Limits: limits(q.Upstream, c.AnswerWithin),
 			Config: qitech.Config{

@@ -148,6 +148,8 @@ type QITech struct {
 	FaceDocument  DocumentForm `yaml:"face_document"`
 	WebhookSecret Secret       `yaml:"webhook_secret"`
 	GenderOther   GenderOther  `yaml:"gender_other"`
+	// HoldAmbiguous is how long a face registration that timed out is looked for before it may be sent again, at most a minute.
+	HoldAmbiguous time.Duration `yaml:"hold_ambiguous"`
 }
 
 // FaceKey is the key for the face products: their own, or the common one where none is given.
@@ -309,7 +311,7 @@ func defaultUpstream() Upstream {
 
 // DefaultQITech is an empty QI Tech section.
 func DefaultQITech() *QITech {
-	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit, FaceDocument: DocumentMasked}
+	return &QITech{Upstream: defaultUpstream(), GenderOther: GenderOmit, FaceDocument: DocumentMasked, HoldAmbiguous: 30 * time.Second}
 }
 
 // DefaultUnico is an empty Unico section.

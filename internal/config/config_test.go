@@ -76,6 +76,7 @@ providers:
     breaker: {failures: 4, open_for: 9s}
     poll_every: 11s
     retry_after: 1s
+    hold_ambiguous: 25s
   unico:
     base_url: https://api.id.unico.app
     token_url: https://identity.acesso.io/oauth2/token
@@ -194,6 +195,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 				},
 				BaseURL: "https://api.caas.qitech.app", APIKey: NewSecret("qitech-live-key-1"), FaceAPIKey: NewSecret("qitech-live-key-2"),
 				WebhookSecret: NewSecret("a-long-enough-webhook-key"), GenderOther: GenderUndefined, FaceDocument: DocumentMasked,
+				HoldAmbiguous: 25 * time.Second,
 			},
 			Unico: &Unico{
 				Upstream: unicoCommon,
@@ -343,6 +345,8 @@ func TestRules(t *testing.T) {
 		{"qitech breaker failures", "failures: 4", "failures: 0", "providers.qitech.breaker.failures", "at least 1"},
 		{"qitech breaker open_for", "open_for: 9s", "open_for: 0s", "providers.qitech.breaker.open_for", "longer than zero"},
 		{"qitech poll", "poll_every: 11s", "poll_every: 0s", "providers.qitech.poll_every", "longer than zero"},
+		{"qitech holding for ever", "hold_ambiguous: 25s", "hold_ambiguous: 61s", "providers.qitech.hold_ambiguous", "at most"},
+		{"qitech not holding", "hold_ambiguous: 25s", "hold_ambiguous: 0s", "providers.qitech.hold_ambiguous", "at most"},
 		{"qitech retry", "retry_after: 1s", "retry_after: -1s", "providers.qitech.retry_after", "longer than zero"},
 
 		{"unico without address", "    base_url: https://api.id.unico.app\n", "", "providers.unico.base_url", "required"},
@@ -546,12 +550,12 @@ func TestStrict(t *testing.T) {
 		{"key in another case", "  audience:", "  Audience: a\n  audience:", "auth.Audience", "unknown key", 13},
 		{"key that may be a secret", "  audience:", "  'hunter2 hunter2': a\n  audience:", "auth.?", "unknown key", 13},
 		{"merge key", "  audience:", "  <<: {}\n  audience:", "auth.?", "unknown key", 13},
-		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 49},
+		{"inline struct by name", "  leap: {", "  leap: {upstream: {}, ", "providers.leap.upstream", "unknown key", 50},
 		{"duplicate key", "listen:", "listen: a\nlisten:", "listen", "set twice, first in line 1", 2},
 		{"duplicate nested key", "failures: 4,", "failures: 4, failures: 5,", "providers.qitech.breaker.failures", "set twice", 29},
 		{"second document", "listen:", "environment: sandbox\n---\nlisten:", "--config", "second document", 2},
-		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 45},
-		{"truth as text", "service_account: acme", "service_account: true", "providers.unico.service_account", "quotes", 35},
+		{"number as text", "tenant_key: tk-1", "tenant_key: 12345", "providers.finhub.admin.tenant_key", "quotes", 46},
+		{"truth as text", "service_account: acme", "service_account: true", "providers.unico.service_account", "quotes", 36},
 		{"list as text", "listen: 127.0.0.1:8080", "listen: [a]", "listen", "text", 1},
 		{"text as list", "token_types: [at+jwt]", "token_types: at+jwt", "auth.token_types", "list", 16},
 		{"text as settings", "breaker: {failures: 4, open_for: 9s}", "breaker: off", "providers.qitech.breaker", "name: value", 29},

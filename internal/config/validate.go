@@ -394,6 +394,7 @@ func (v *validator) providers(p Providers) {
 		if q.FaceDocument != DocumentMasked && q.FaceDocument != DocumentBare {
 			v.add(at+".face_document", "must be masked or bare")
 		}
+		v.hold(at, q.HoldAmbiguous)
 	}
 	if u := p.Unico; u != nil {
 		v.unico("providers.unico", u)
@@ -434,6 +435,13 @@ func (v *validator) upstream(at, baseURL string, u Upstream) {
 	}
 }
 
+// hold checks how long something stays open that nobody knows the end of (contract: at most 60 s).
+func (v *validator) hold(at string, d time.Duration) {
+	if d <= 0 || d > time.Minute {
+		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
+	}
+}
+
 func (v *validator) unico(at string, u *Unico) {
 	v.upstream(at, u.BaseURL, u.Upstream)
 	if u.TokenURL == "" {
@@ -455,9 +463,7 @@ func (v *validator) unico(at string, u *Unico) {
 		}
 	}
 	v.strong(at+".webhook_auth", u.WebhookAuth)
-	if u.HoldAmbiguous <= 0 || u.HoldAmbiguous > time.Minute {
-		v.add(at+".hold_ambiguous", "must be a duration of at most 1m, such as 30s")
-	}
+	v.hold(at, u.HoldAmbiguous)
 	if len(u.APIKeys) == 0 {
 		v.add(at+".api_keys", required+": at least one key with its capabilities")
 	}

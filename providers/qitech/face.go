@@ -26,11 +26,16 @@ type wireFaceRequest struct {
 	Image          string `json:"image,omitempty"` // bare base64, no data: prefix (dossier A.2 row 9)
 }
 
-// faceAnswer is what all three endpoints answer. The document is in the older shape only (dossier A.7).
+// faceAnswer is what all three endpoints answer. Document and status are in the older shape only (dossier A.7).
 type faceAnswer struct {
 	RegistrationKey lenient `json:"registration_key"`
 	DocumentNumber  lenient `json:"document_number"`
+	Status          lenient `json:"status"`
 }
+
+// statusFraud is the one status that says no. authentic, undefined, indeterminate, words we do not know and none at all are a
+// yes: what is asked for is the registration, its key is the answer, and the current API says nothing else.
+const statusFraud = "fraud"
 
 // registerFace registers a face (dossier A.2 row 11). QI Tech has no idempotency key for it: who repeats it
 // has two.
@@ -43,7 +48,22 @@ func (q *qitech) registerFace(ctx context.Context, r kyc.FaceRequest) (kyc.FaceR
 	if err != nil {
 		return kyc.FaceReference{}, faceError(resp, err, r.Image != nil)
 	}
-	return readFace(opRegisterFace, resp, r.Document)
+	face, err := readFace(opRegisterFace, resp, r.Document)
+	switch {
+	case err != nil:
+		return kyc.FaceReference{}, err
+	case face.Fraud:
+		return kyc.FaceReference{}, &kyc.Error{Kind: kyc.Rejected, Op: opRegisterFace, Code: statusFraud, Path: picturePath(r.Image != nil), Err: errRefused}
+	}
+	return face, nil
+}
+
+// picturePath is the input a picture came by.
+func picturePath(withImage bool) []string {
+	if withImage {
+		return []string{"input", "image"}
+	}
+	return []string{"input", "imageKey"}
 }
 
 // fetchFace reads a face by its key (row 12).
@@ -85,11 +105,12 @@ func readFace(op string, resp httpjson.Response, asked kyc.DocumentNumber) (kyc.
 	if err := httpjson.Decode(op, resp, &a); err != nil {
 		return kyc.FaceReference{}, err
 	}
-	key := string(a.RegistrationKey)
-	if key == "" || kyc.CodeLike(key) != key {
+	key, fraud := string(a.RegistrationKey), strings.EqualFold(strings.TrimSpace(string(a.Status)), statusFraud)
+	refused := fraud && op == opRegisterFace // which needs no key
+	if key == "" && !refused || kyc.CodeLike(key) != key {
 		return kyc.FaceReference{}, httpjson.BadAnswer(op)
 	}
-	face := kyc.FaceReference{Key: key, Document: asked}
+	face := kyc.FaceReference{Key: key, Document: asked, Fraud: fraud}
 	if told, ok := kyc.ParseCPF(string(a.DocumentNumber), false); ok {
 		if !asked.Empty() && told.Reveal() != asked.Reveal() {
 			return kyc.FaceReference{}, httpjson.BadAnswer(op)
@@ -110,10 +131,7 @@ func faceError(resp httpjson.Response, err error, withImage bool) error {
 	if kyc.KindOf(err) == kyc.Ambiguous { // the body did not come through
 		return err
 	}
-	picture := []string{"input", "imageKey"}
-	if withImage {
-		picture[1] = "image"
-	}
+	picture := picturePath(withImage)
 	var r refusal
 	switch {
 	case json.Unmarshal(resp.Body, &r) != nil || r.Title == "":

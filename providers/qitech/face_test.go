@@ -107,6 +107,42 @@ func TestOlderFaceAnswer(t *testing.T) {
 	}
 }
 
+// fraud is a no, whoever else is in the answer; every other status is as good as none (dossier A.7).
+func TestFaceStatus(t *testing.T) {
+	t.Parallel()
+	for answer, fraud := range map[string]bool{
+		`{"registration_key":"` + registrationKey + `","status":"fraud"}`:         true,
+		`{"registration_key":"` + registrationKey + `","status":" FRAUD "}`:       true,
+		`{"registration_key":"` + registrationKey + `","status":"authentic"}`:     false,
+		`{"registration_key":"` + registrationKey + `","status":"undefined"}`:     false,
+		`{"registration_key":"` + registrationKey + `","status":"indeterminate"}`: false,
+		`{"registration_key":"` + registrationKey + `","status":"no_fraud"}`:      false,
+		`{"registration_key":"` + registrationKey + `","status":null}`:            false,
+		`{"registration_key":"` + registrationKey + `","status":{"fraud":1}}`:     false,
+	} {
+		p := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
+		for path, r := range map[string]kyc.FaceRequest{"input.image": faceByImage(), "input.imageKey": faceByKey(imageKey)} {
+			face, err := p.RegisterFace(t.Context(), r)
+			var e *kyc.Error
+			if fraud && (!errors.As(err, &e) || e.Kind != kyc.Rejected || e.Code != "fraud" || strings.Join(e.Path, ".") != path) || !fraud && (err != nil || face.Key != registrationKey) {
+				t.Errorf("%s: %+v, %v", answer, face, err)
+			}
+		}
+		byKey, err := p.FetchFace(t.Context(), registrationKey)
+		byDocument, err2 := p.FetchFaceByDocument(t.Context(), cpf())
+		if err != nil || err2 != nil || byKey.Fraud != fraud || byDocument.Fraud != fraud || byDocument.Key != registrationKey {
+			t.Errorf("%s: %+v %v, %+v %v", answer, byKey, err, byDocument, err2)
+		}
+	}
+	p := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"status":"fraud"}`) })
+	if _, err := p.RegisterFace(t.Context(), faceByImage()); kyc.KindOf(err) != kyc.Rejected {
+		t.Errorf("a no needs no key: %v", err)
+	}
+	if _, err := p.FetchFaceByDocument(t.Context(), cpf()); kyc.KindOf(err) != kyc.Ambiguous {
+		t.Errorf("a look-up without a key: %v", err)
+	}
+}
+
 func TestFaceRefusals(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -160,6 +196,7 @@ func TestFacesAgainstTheSimulator(t *testing.T) {
 		return sim, newProvider(t, qitech.Config{BaseURL: server.URL, APIKey: secret(qitechsim.SandboxAPIKey), FaceAPIKey: secret(qitechsim.SandboxFaceAPIKey)})
 	}
 	sim, p := faces(t, qitechsim.Config{})
+	_, fraudulent := faces(t, qitechsim.Config{})
 	if _, err := p.FetchFaceByDocument(t.Context(), cpf()); kyc.KindOf(err) != kyc.NotFound || err == nil {
 		t.Errorf("before: %v", err)
 	}
@@ -179,6 +216,14 @@ func TestFacesAgainstTheSimulator(t *testing.T) {
 	}
 	if _, err := p.FetchFace(t.Context(), imageKey); kyc.KindOf(err) != kyc.NotFound || err == nil {
 		t.Errorf("an unknown key: %v", err)
+	}
+	for _, r := range []kyc.FaceRequest{faceByKey(qitechsim.ImageKeyFraud), {Document: cpf(), Image: ptr(jpegOf(qitechsim.MagicWidthFraud))}} {
+		if _, err := fraudulent.RegisterFace(t.Context(), r); kyc.KindOf(err) != kyc.Rejected || err == nil {
+			t.Errorf("a fraud: %v", err)
+		}
+		if face, err := fraudulent.FetchFaceByDocument(t.Context(), cpf()); err != nil || !face.Fraud {
+			t.Errorf("a fraud by document: %+v, %v", face, err)
+		}
 	}
 	for _, status := range qitechsim.ImageStatuses {
 		for _, r := range []kyc.FaceRequest{faceByKey(qitechsim.MagicImageKey(status)), {Document: cpf(), Image: ptr(jpegOf(qitechsim.MagicWidth(status)))}} {

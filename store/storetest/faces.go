@@ -20,6 +20,7 @@ func newFace(partner kyc.PartnerID, document kyc.DocumentNumber) *kyc.FaceRegist
 
 func sent(f *kyc.FaceRegistration) *kyc.FaceRegistration {
 	f.State, f.RegistrationKey, f.Before, f.Request = kyc.FaceSent, "", uuid.NewString(), []byte{1, 2, 3}
+	f.LateSince = epoch
 	return f
 }
 

@@ -125,6 +125,7 @@ func Start(tb testing.TB, o Options) *Gateway {
 	// busy the machine is. A test about answering PENDING sets its own.
 	c.AnswerWithin = 30 * time.Second
 	q.PollEvery, q.RetryAfter, q.Breaker.OpenFor, q.Timeout = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, time.Second
+	q.HoldAmbiguous = 300 * time.Millisecond
 	c.Providers.QITech = q
 	l := config.DefaultLeap()
 	l.BaseURL, l.APIKey = sims.URL+"/leap", config.NewSecret(leapsim.SandboxAPIKey)

@@ -47,7 +47,12 @@ const (
 	magicImageKey  = "00000000-0000-4000-8000-00000000"
 	// ImageKeyUnknown is a key of no picture.
 	ImageKeyUnknown = "00000000-0000-4000-8000-000000000404"
+	// MagicWidthFraud is the width of a picture that is registered with the status fraud, and ImageKeyFraud the key of one.
+	MagicWidthFraud = 1100
+	ImageKeyFraud   = magicImageKey + "1100"
 )
+
+const statusFraud = "fraud"
 
 // ImageStatuses are the words of dossier A.8, in both spellings where the documents have two. The picture of
 // status i is magicFaceWidth + i pixels wide.
@@ -78,7 +83,12 @@ func magicStatus(n int) string {
 }
 
 // face is one registration. Sim.mu guards it and the store.
-type face struct{ key, document string }
+type face struct {
+	key, document string
+	status        string // "" as in the current answer, else fraud as in the older one (dossier A.7)
+}
+
+func (f *face) answer() faceAnswer { return faceAnswer{f.key, f.status} }
 
 type faceStore struct {
 	byKey      map[string]*face
@@ -238,6 +248,7 @@ func imageQuality(w http.ResponseWriter, status string) {
 
 type faceAnswer struct {
 	RegistrationKey string `json:"registration_key"`
+	Status          string `json:"status,omitempty"`
 }
 
 // serveRegisterFace is POST /face_recognition/registration (row 11).
@@ -259,20 +270,26 @@ func (s *Sim) serveRegisterFace(w http.ResponseWriter, r *http.Request) {
 		badRequest(w, (*root.wrong).path, (*root.wrong).text)
 		return
 	}
+	registered := &face{key: newGUID(), document: cpf}
 	if text != "" {
-		if _, _, ok := readImage(w, text); !ok {
+		config, _, ok := readImage(w, text)
+		if !ok {
 			return
+		}
+		if config.Width == MagicWidthFraud {
+			registered.status = statusFraud
 		}
 	} else if !s.knowsPicture(w, strings.ToLower(key)) {
 		return
+	} else if key == ImageKeyFraud {
+		registered.status = statusFraud
 	}
 	s.mu.Lock()
 	known := s.faces.byDocument[cpf]
-	registration := newGUID()
 	if len(known) > 0 && s.config.DuplicateFace != DuplicateFaceNewKey {
-		registration = known[len(known)-1].key
+		registered = known[len(known)-1]
 	} else {
-		s.faces.add(&face{registration, cpf})
+		s.faces.add(registered)
 	}
 	s.mu.Unlock()
 	if len(known) > 0 && s.config.DuplicateFace == DuplicateFaceRefused {
@@ -280,7 +297,7 @@ func (s *Sim) serveRegisterFace(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.changed.Notify()
-	simulator.WriteJSON(w, s.config.SuccessStatus, faceAnswer{registration})
+	simulator.WriteJSON(w, s.config.SuccessStatus, registered.answer())
 }
 
 // knowsPicture takes any key unless it is told otherwise: most are made by the SDK, past this simulator.
@@ -316,7 +333,7 @@ func (s *Sim) serveFetchFace(w http.ResponseWriter, r *http.Request) {
 		simulator.WriteError(w, http.StatusNotFound, registerNotFound, "registration_key: is unknown")
 		return
 	}
-	simulator.WriteJSON(w, http.StatusOK, faceAnswer{f.key})
+	simulator.WriteJSON(w, http.StatusOK, f.answer())
 }
 
 // serveFetchFaceByDocument is GET …/document_number/{document_number} (row 13): the newest (ours).
@@ -336,7 +353,7 @@ func (s *Sim) serveFetchFaceByDocument(w http.ResponseWriter, r *http.Request) {
 		simulator.WriteError(w, http.StatusNotFound, registerNotFound, "document_number: has no registered face")
 		return
 	}
-	simulator.WriteJSON(w, http.StatusOK, faceAnswer{known[len(known)-1].key})
+	simulator.WriteJSON(w, http.StatusOK, known[len(known)-1].answer())
 }
 
 // faceScenarios lists the magic of faces.
@@ -345,6 +362,7 @@ func (s *Sim) faceScenarios(add func(operation, when, then, source string)) {
 		n := strconv.Itoa(magicFaceWidth + i)
 		add(OpRegisterFace, "the image is "+n+" pixels wide, or image_key is "+magicImageKey+n, "400 \"image_quality\" with image_status "+status, "dossier A.8; the number is ours")
 	}
+	add(OpRegisterFace, "the image is "+strconv.Itoa(MagicWidthFraud)+" pixels wide, or image_key is "+ImageKeyFraud, "it is registered with the status "+statusFraud+", which the look-ups answer too", "dossier A.7, older page; the number is ours")
 	add(OpRegisterFace, "image_key is "+ImageKeyUnknown, "404 \"Image not found\"", "dossier A.8, general table; the key is ours")
 	add(OpRegisterFace, "the image is no JPEG or PNG, or has more than 3 MB", "400 \"Invalid request\" for image", "dossier A.8; the title is ours")
 	then := map[DuplicateFace]string{

@@ -173,7 +173,7 @@ func TestFaceStoreIsBounded(t *testing.T) {
 	st := newFaceStore()
 	for i := range maxFaces + 10 {
 		key := newGUID()
-		st.add(&face{key, []string{"a", "b", "c"}[i%3]})
+		st.add(&face{key: key, document: []string{"a", "b", "c"}[i%3]})
 		st.addPicture(key)
 	}
 	if len(st.byKey) != maxFaces || len(st.order) != maxFaces || len(st.pictures) != maxFaces || len(st.byDocument["a"])+len(st.byDocument["b"])+len(st.byDocument["c"]) != maxFaces {
