@@ -73,7 +73,7 @@ func (u *unico) do(ctx context.Context, key *APIKey, r httpjson.Request) (httpjs
 			h["APIKEY"] = []string{key.Key()} // as every generation spells it
 		}
 		resp, err := client.Do(ctx, r)
-		if err == nil || attempt > 1 || !tokenRefused(resp) {
+		if err == nil || attempt > 1 || !tokenRefused(r.Method, resp) {
 			return resp, err
 		}
 		u.tokens.forget(token)

@@ -62,7 +62,8 @@ var statuses = map[int]kyc.ProcessStatus{
 }
 
 // readVerdict reads an answer to either call. Without an id, or about another process than the one asked for,
-// it is no answer: nobody is approved by somebody else's verdict.
+// it is no answer: nobody is approved by somebody else's verdict. With an id and no status it was taken, and
+// where it stands is unknown.
 func readVerdict(op string, kind kyc.ProcessKind, asked string, resp httpjson.Response, now time.Time) (kyc.ProcessVerdict, error) {
 	var a processAnswer
 	if err := httpjson.Decode(op, resp, &a); err != nil {
@@ -81,12 +82,10 @@ func readVerdict(op string, kind kyc.ProcessKind, asked string, resp httpjson.Re
 		if status, known := statuses[a.Status.value]; known {
 			v.Status, v.Known = status, true
 		}
-	case a.Status.given: // a word where a number belongs
+	case a.Status.given: // a word where a number belongs: unknown
 	case kind == kyc.KindFaceValidation && a.matched().ok:
 		// The second generation's 1:1 answers at once and lists no status (dossier 5).
 		v.Status, v.Known = kyc.ProcessCompleted, true
-	default:
-		return kyc.ProcessVerdict{}, httpjson.BadAnswer(op)
 	}
 	if v.Status == kyc.ProcessCompleted {
 		v.Result = a.result(now)
@@ -262,8 +261,16 @@ var codes = map[string]meaning{
 	"99999": {kind: kyc.Ambiguous}, "510": {kind: kyc.Ambiguous}, "10700": {kind: kyc.Ambiguous}, "20502": {kind: kyc.Ambiguous}, "20503": {kind: kyc.Ambiguous},
 }
 
-// tokenRefused reports whether a new token may help: the numbers of a bad token, and a 401 without one.
-func tokenRefused(resp httpjson.Response) bool {
+// tokenRefused reports whether a new token may help: the numbers of a bad token, and a 401 without one. A creation
+// is sent again only after a status that says it was not taken: any other is ambiguous whatever its body says.
+func tokenRefused(method string, resp httpjson.Response) bool {
+	switch resp.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden: // the documented ones (dossier 11, row 12)
+	default:
+		if method != http.MethodGet {
+			return false
+		}
+	}
 	switch errorNumber(resp) {
 	case "10501", "10502", "30017", "20001":
 		return true
@@ -294,7 +301,8 @@ func judged(op string, resp httpjson.Response, err error) (*kyc.Error, meaning, 
 	}
 	out := *e
 	out.Op = op
-	if resp.Status < 400 || resp.Status == http.StatusTooManyRequests || resp.Status == http.StatusServiceUnavailable {
+	switch {
+	case resp.Status < 400, resp.Status == http.StatusRequestTimeout, resp.Status == http.StatusTooManyRequests, resp.Status == http.StatusServiceUnavailable:
 		return &out, meaning{}, false // no answer, or one that says "later" whatever its body says
 	}
 	number := errorNumber(resp)

@@ -222,6 +222,32 @@ func TestTokenRefused(t *testing.T) {
 	}
 }
 
+// A creation that may have been taken is not sent again, whatever number its answer carries; a read is.
+func TestTokenRefusedByAnAmbiguousAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{302, 408, 429, 500, 502, 503, 504} {
+		for _, number := range []string{"10501", "10502", "20001", "30017"} {
+			host := newIdentity(t, good)
+			var calls atomic.Int64
+			p := newProvider(t, config(api(t, func(string) (int, string) {
+				calls.Add(1)
+				return status, `{"error":{"code":"` + number + `"}}`
+			}), host.url))
+			_, err := p.CreateProcess(t.Context(), request(kyc.KindLiveness))
+			want := kyc.Ambiguous
+			if status == 429 {
+				want = kyc.RateLimited
+			}
+			if kyc.KindOf(err) != want || calls.Load() != 1 || host.count() != 1 {
+				t.Errorf("%d with %s: %v after %d calls and %d tokens", status, number, err, calls.Load(), host.count())
+			}
+			if _, err = p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err == nil || calls.Load() != 3 || host.count() != 2 {
+				t.Errorf("a read, %d with %s: %v after %d calls and %d tokens", status, number, err, calls.Load(), host.count())
+			}
+		}
+	}
+}
+
 // The numbers of the token host, told apart; and an account is not locked by asking on.
 func TestTokenErrors(t *testing.T) {
 	t.Parallel()

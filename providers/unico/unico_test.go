@@ -134,7 +134,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer: answer, Unknown: unknown, Kinds: createKinds,
 				Refusal:    providertest.Refusal{Status: 400, Body: `{"error":{"code":"20507","description":"O parâmetro subject.code é inválido."}}`},
-				Unreadable: []string{`{"status":3,"liveness":1}`, `{"id":"` + processID + `"}`, `{"id":"` + processID + `","status":null}`},
+				Unreadable: []string{`{"status":3,"liveness":1}`, `{"id":null,"status":3}`},
 			},
 			{
 				Slot: "FetchProcess",
@@ -221,6 +221,8 @@ func TestAnswers(t *testing.T) {
 		"canceled":                    {kyc.KindLiveness, `"status":4`, kyc.ProcessCanceled, true, `none`},
 		"failed":                      {kyc.KindLiveness, `"status":5`, kyc.ProcessFailed, true, `none`},
 		"status nobody knows":         {kyc.KindLiveness, `"status":6,"liveness":1`, kyc.ProcessProcessing, false, `none`},
+		"no status":                   {kyc.KindLiveness, `"liveness":1`, kyc.ProcessProcessing, false, `none`},
+		"status null":                 {kyc.KindLiveness, `"status":null,"liveness":1`, kyc.ProcessProcessing, false, `none`},
 		"status as a word":            {kyc.KindLiveness, `"status":"FINISHED","liveness":1`, kyc.ProcessProcessing, false, `none`},
 		"capitals":                    {kyc.KindIdentityVerification, `"Status":3,"Liveness":1,"UnicoId":{"Result":"yes"},"Score":28`, kyc.ProcessCompleted, true, `{"L":"LIVE","I":"YES","S":28}`},
 		"objects where others expect": {kyc.KindIdentityVerification, `"status":3,"unicoId":"yes","government":87,"document":[],"processAdditionalInfo":null,"liveness":{"a":1}`, kyc.ProcessCompleted, true, `{}`},
