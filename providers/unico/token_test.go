@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -178,6 +179,60 @@ func TestTokenRenewal(t *testing.T) {
 	}
 	if tokens[2] != "token-1" {
 		t.Errorf("tokens %v: the old one must do while a renewal fails", tokens)
+	}
+}
+
+// A token that lives for less than twenty minutes is used for half of its life, not for one call.
+func TestShortTokens(t *testing.T) {
+	t.Parallel()
+	var clock atomic.Int64
+	host := newIdentity(t, func(n int) (int, string) { return 200, fmt.Sprintf(`{"access_token":"token-%d","expires_in":300}`, n) })
+	c := config(api(t, func(string) (int, string) { return 200, live }), host.url)
+	c.Now = func() time.Time { return time.Unix(1_800_000_000+clock.Load(), 0) }
+	p := newProvider(t, c)
+	for _, tt := range []struct{ at, tokens int }{{0, 1}, {1, 1}, {149, 1}, {150, 2}} {
+		clock.Store(int64(tt.at))
+		for range 5 {
+			if _, err := p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(10 * time.Second); host.count() < tt.tokens && time.Now().Before(deadline); {
+			runtime.Gosched() // a renewal goes on beside the calls
+		}
+		if host.count() != tt.tokens {
+			t.Errorf("after %d s: %d tokens, want %d", tt.at, host.count(), tt.tokens)
+		}
+	}
+}
+
+// A token host that hangs is given up after the provider's own timeout, and then told of without asking again.
+func TestTokenTimeout(t *testing.T) {
+	t.Parallel()
+	hang := make(chan struct{})
+	var asked atomic.Int64
+	host := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-hang:
+		}
+	}))
+	t.Cleanup(host.Close)
+	t.Cleanup(func() { close(hang) })
+	c := config(api(t, func(string) (int, string) { t.Error("a call left without a token"); return 200, live }), host.URL)
+	c.Timeout = 50 * time.Millisecond
+	p := newProvider(t, c)
+	start := time.Now()
+	for range 2 {
+		_, err := p.CreateProcess(t.Context(), request(kyc.KindLiveness))
+		if kyc.KindOf(err) != kyc.Unavailable || asked.Load() != 1 {
+			t.Errorf("%v after %d requests", err, asked.Load())
+		}
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 

@@ -45,9 +45,11 @@ type Config struct {
 	// WebhookAuth is "header: value", split at the first colon; without one it is the value of Authorization
 	// (dossier 9). Without any no callback is believed.
 	WebhookAuth func() string
-	Production  bool
-	Version     string           // of kycgate, for User-Agent
-	Now         func() time.Time // nil: time.Now
+	// Timeout bounds a request for a token, all its attempts together; 0 is 10 s. Other calls end with their context.
+	Timeout    time.Duration
+	Production bool
+	Version    string           // of kycgate, for User-Agent
+	Now        func() time.Time // nil: time.Now
 }
 
 // APIKey is a key of Unico's and what was enabled on it.
