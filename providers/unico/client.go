@@ -2,6 +2,7 @@ package unico
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -54,7 +55,11 @@ func (u *unico) reusableDocuments(ctx context.Context, r kyc.ReusableDocumentsRe
 		Query: url.Values{"code": {r.DocumentNumber.Reveal()}, "type": {string(kind)}},
 	})
 	if err != nil {
-		return nil, readError(opReusableDocuments, resp, err)
+		err = readError(opReusableDocuments, resp, err)
+		if kyc.KindOf(err) == kyc.NotFound { // unknown, or not this tenant's: nothing to reuse (dossier 7.6)
+			return []kyc.ReusableDocument{}, nil
+		}
+		return nil, err
 	}
 	return readDocuments(resp)
 }
@@ -168,11 +173,14 @@ type additional struct {
 	PersonImage    lenient `json:"personImage"`
 }
 
+// documentsAnswer is the object of the third generation; the newest answers with the list alone (dossier 8.1).
 type documentsAnswer struct {
-	Items *[]struct {
-		DocumentType lenient `json:"documentType"`
-		DocumentID   lenient `json:"documentId"`
-	} `json:"items"`
+	Items json.RawMessage `json:"items"` // null is none, absent is no answer
+}
+
+type reusableItem struct {
+	DocumentType lenient `json:"documentType"`
+	DocumentID   lenient `json:"documentId"`
 }
 
 // refusal is the body of an error in all its variants (dossier 7.1).

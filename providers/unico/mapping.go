@@ -1,6 +1,7 @@
 package unico
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -192,15 +193,20 @@ func (d documentAnswer) document(now time.Time) *kyc.CapturedDocument {
 // readDocuments skips what has no id: "none" is an empty list in one generation and one empty object in
 // another (dossier 8.1).
 func readDocuments(resp httpjson.Response) ([]kyc.ReusableDocument, error) {
-	var a documentsAnswer
-	if err := httpjson.Decode(opReusableDocuments, resp, &a); err != nil {
-		return nil, err
+	list := resp.Body
+	if body := bytes.TrimSpace(list); !bytes.HasPrefix(body, []byte("[")) {
+		var a documentsAnswer
+		if err := httpjson.Decode(opReusableDocuments, resp, &a); err != nil {
+			return nil, err
+		}
+		list = a.Items
 	}
-	if a.Items == nil {
+	var items []reusableItem
+	if len(list) == 0 || json.Unmarshal(list, &items) != nil {
 		return nil, httpjson.BadAnswer(opReusableDocuments)
 	}
 	out := []kyc.ReusableDocument{}
-	for _, item := range *a.Items {
+	for _, item := range items {
 		id := kyc.CodeLike(string(item.DocumentID))
 		if id != "" && id != "unknown" {
 			out = append(out, kyc.ReusableDocument{DocumentID: id, DocumentType: kyc.CodeLike(string(item.DocumentType))})

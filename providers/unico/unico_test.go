@@ -150,8 +150,10 @@ func TestConformance(t *testing.T) {
 				Call: func(ctx context.Context, p kyc.Provider) (any, error) {
 					return p.ReusableDocuments(ctx, kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
 				},
-				Answer:  `{"items":[{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}]}`,
-				Refusal: providertest.Refusal{},
+				Answer:   `{"items":[{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}]}`,
+				Refusal:  providertest.Refusal{},
+				Answered: []int{404},
+				Readable: []string{"[]"},
 			},
 		},
 	})
@@ -269,10 +271,26 @@ func TestDocumentAnswer(t *testing.T) {
 	if *r.TransactionID != "6f9619ff-8b86-4011-b42d-00cf4fc964ff" || r.PersonName.Reveal() != "Ana" || r.PersonDocument.Reveal() != "52998224725" || r.PersonImageURL.Reveal() != "https://u/3" {
 		t.Errorf("%+v", r)
 	}
-	for _, body := range []string{`{"items":[]}`, `{"items":[{}]}`, `{"items":[{"documentType":"x"}]}`} {
-		list, err := served(t, 200, body).ReusableDocuments(t.Context(), kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
-		if err != nil || list == nil || len(list) != 0 {
-			t.Errorf("%s: %v, %v", body, list, err)
+}
+
+// None, in every form it is documented in, is an empty list; what is no list at all is no answer (dossier 8.1).
+func TestReusableDocuments(t *testing.T) {
+	t.Parallel()
+	one := `{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}`
+	for _, tt := range []struct {
+		status int
+		body   string
+		n      int // -1: no answer
+	}{
+		{200, `{"items":[]}`, 0}, {200, `{"items":[{}]}`, 0}, {200, `{"items":[{"documentType":"x"}]}`, 0}, {200, `{"items":null}`, 0},
+		{200, `[]`, 0}, {200, ` [{}]`, 0}, {200, `[` + one + `]`, 1}, {200, `{"items":[` + one + `,{}]}`, 1},
+		{404, `{"error":{"code":"50001","description":"O processo informado não foi encontrado."}}`, 0}, {404, ``, 0},
+		{200, `{}`, -1}, {200, `null`, -1}, {200, `{"items":"x"}`, -1}, {200, `["x"]`, -1}, {200, `<html>`, -1}, {200, ``, -1},
+		{400, `{"error":{"code":"50001"}}`, 0}, {403, `{"error":{"code":"10201"}}`, -1}, {500, `[]`, -1},
+	} {
+		list, err := served(t, tt.status, tt.body).ReusableDocuments(t.Context(), kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
+		if tt.n < 0 && err == nil || tt.n >= 0 && (err != nil || list == nil || len(list) != tt.n) {
+			t.Errorf("%d %s: %v, %v", tt.status, tt.body, list, err)
 		}
 	}
 }
