@@ -22,11 +22,15 @@ const (
 	codeProcessingError = "STATUS_5"
 	// lostAfter is how long a provider may not know a process that it has answered about, before we believe it.
 	lostAfter = 10 * time.Minute
+	// lateLooks is how often a process that was finished at once is looked at for the fraud answer its caller asked for: one generation
+	// sends it by look-up only (dossier 5.3). The count is ours.
+	lateLooks = 3
 )
 
 // processStep is what one run of a process's job found out.
 type processStep struct {
 	verdict    *ProcessVerdict
+	looks      int         // of Process, when there is a verdict
 	submission Submission  // what we know about the provider having it, when there is no verdict
 	call       CallOutcome // what became of the recorded call; "" when none was made
 	code       string
@@ -67,7 +71,10 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 	case first != nil:
 		st = s.createProcess(ctx, provider, p, first.capture, first.referenceID)
 	case p.Submission == SubmissionAccepted:
-		st = s.fetchProcess(ctx, provider, p)
+		if st = s.fetchProcess(ctx, provider, p); st.verdict != nil && st.verdict.Late {
+			st.looks--
+			st.verdict.Late = st.looks > 0
+		}
 	case p.Submission == SubmissionPlanned:
 		capture, held := s.captures.get(p.ID, now)
 		if p.Request.Captured && !held {
@@ -173,7 +180,11 @@ func (s *Service) createProcess(ctx context.Context, provider Provider, p *Proce
 // which the provider takes as often as it is sent (dossier 5.1).
 func (s *Service) created(ctx context.Context, p *Process, capture Capture, v ProcessVerdict) processStep {
 	if v.Status != ProcessFailed || !v.Known {
-		return processStep{verdict: &v, call: CallSucceeded}
+		st := processStep{verdict: &v, call: CallSucceeded}
+		if v.Status == ProcessCompleted && p.lacksFraud(v.Result) {
+			v.Late, st.looks = true, lateLooks
+		}
+		return st
 	}
 	st := processStep{verdict: &v, call: CallRejected, code: codeProcessingError}
 	if capture.SingleUse() {
@@ -200,7 +211,8 @@ func (s *Service) created(ctx context.Context, p *Process, capture Capture, v Pr
 func (s *Service) fetchProcess(ctx context.Context, provider Provider, p *Process) processStep {
 	v, err := provider.FetchProcess(ctx, ProcessReference{ProviderProcessID: *p.ProviderProcessID, Kind: p.Kind, Capabilities: p.Capabilities})
 	if err == nil {
-		return processStep{verdict: &v, counted: true}
+		v.Late = p.Looks > 0 && v.Status == ProcessCompleted && p.lacksFraud(v.Result)
+		return processStep{verdict: &v, looks: p.Looks, counted: true}
 	}
 	st := processStep{submission: p.Submission, err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused}
 	if KindOf(err) == NotFound && s.now().Sub(p.UpdatedAt) > lostAfter {
@@ -212,7 +224,7 @@ func (s *Service) fetchProcess(ctx context.Context, provider Provider, p *Proces
 // recordProcess writes what a step found out, moves the job on, and tells whoever waits; one transaction.
 func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st processStep) error {
 	now := s.now()
-	if st.verdict != nil && !st.verdict.Known {
+	if st.verdict != nil && (!st.verdict.Known || st.verdict.Unclear) {
 		s.UnknownStatus(p.Provider)
 	}
 	s.logProcess(p, st)

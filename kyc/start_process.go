@@ -293,7 +293,7 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		return errRefused
 	}
 	d.process = &Process{
-		ID: NewProcessID(), PartnerID: d.partner.ID, Kind: d.kind, Capabilities: capabilities, Provider: d.provider.Name,
+		ID: NewProcessID(), PartnerID: d.partner.ID, Kind: d.kind, Capabilities: capabilities, Wanted: d.wanted, Provider: d.provider.Name,
 		Submission: SubmissionSent, Status: ProcessProcessing, UseCase: d.useCase, CreatedAt: d.now, UpdatedAt: d.now,
 		Request: ProcessSubject{
 			DocumentNumber: d.document, Name: d.name, Email: d.email, Phone: d.phone, Purpose: d.purpose, ReusableDocumentID: d.reusable,

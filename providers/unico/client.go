@@ -135,18 +135,15 @@ type processAnswer struct {
 	ID       lenient        `json:"id"`
 	Status   number         `json:"status"`
 	Liveness number         `json:"liveness"`
-	Unico    result         `json:"unicoId"`
-	Fraud    result         `json:"identityFraudsters"`
+	Unico    said           `json:"unicoId"`
+	Fraud    said           `json:"identityFraudsters"`
+	Decision said           `json:"idCloud"`
 	Score    number         `json:"score"`
 	Gov      government     `json:"government"`
 	Authed   truth          `json:"authenticated"` // a 1:1, second generation
 	Biometry biometry       `json:"biometryToken"` // a 1:1, third generation
 	Document documentAnswer `json:"document"`
 	More     additional     `json:"processAdditionalInfo"`
-}
-
-type result struct {
-	Result lenient `json:"result"`
 }
 
 type government struct {

@@ -84,31 +84,39 @@ func readVerdict(op string, kind kyc.ProcessKind, asked string, resp httpjson.Re
 			v.Status, v.Known = status, true
 		}
 	case a.Status.given: // a word where a number belongs: unknown
-	case kind == kyc.KindFaceValidation && a.matched().ok:
+	case kind == kyc.KindFaceValidation && (a.Authed.ok || a.Biometry.Result.ok):
 		// The second generation's 1:1 answers at once and lists no status (dossier 5).
 		v.Status, v.Known = kyc.ProcessCompleted, true
 	}
 	if v.Status == kyc.ProcessCompleted {
 		v.Result = a.result(now)
+		v.Unclear = a.unclear(v.Result)
 	}
 	return v, nil
 }
 
-// matched is the answer of a 1:1 in either form (dossier 11, row 6).
+// matched is the answer of a 1:1 in either form (dossier 11, row 6). Two that do not agree are none.
 func (a *processAnswer) matched() truth {
-	if a.Authed.ok {
-		return a.Authed
+	first, second := a.Authed, a.Biometry.Result
+	switch {
+	case !second.given:
+		return first
+	case !first.given, first == second:
+		return second
+	default:
+		return truth{given: true}
 	}
-	return a.Biometry.Result
 }
 
-// result maps what a finished process found. A value outside of what is documented is dropped: nothing is
-// concluded from it. kyc decides what of the rest this process may show.
+// result maps what a finished process found. A value outside of what is documented is dropped, so that nothing is
+// concluded from it, or unknown where its absence would speak for the person. kyc decides what of the rest this
+// process may show.
 func (a *processAnswer) result(now time.Time) *kyc.ProcessResult {
 	r := &kyc.ProcessResult{
 		Liveness:       mapped(liveness, a.Liveness.value),
-		Identity:       mapped(identities, word(a.Unico.Result)),
-		FraudProfile:   fraudProfile(word(a.Fraud.Result)),
+		Identity:       a.identity(),
+		FraudProfile:   meant(a.Fraud, frauds, kyc.FraudUnknown),
+		Decision:       meant(a.Decision, decisions, kyc.DecisionUnknown),
 		Authenticated:  a.matched().pointer(),
 		PersonName:     wrapped(a.More.PersonName, kyc.NewName),
 		PersonDocument: wrapped(a.More.PersonDocument, kyc.NewDocumentNumber),
@@ -129,28 +137,40 @@ func (a *processAnswer) result(now time.Time) *kyc.ProcessResult {
 
 var (
 	liveness   = map[int]kyc.Liveness{1: kyc.LivenessLive, 2: kyc.LivenessNotLive}
-	identities = map[string]kyc.IdentityMatch{
-		"yes": kyc.IdentityYes, "sim": kyc.IdentityYes, "no": kyc.IdentityNo, "não": kyc.IdentityNo, "nao": kyc.IdentityNo,
-		"inconclusive": kyc.IdentityInconclusive, "inconclusivo": kyc.IdentityInconclusive,
+	identities = map[string]kyc.IdentityMatch{"yes": kyc.IdentityYes, "no": kyc.IdentityNo, "inconclusive": kyc.IdentityInconclusive}
+	// frauds are the words of the behaviour alert; the second generation's table says "sim" (dossier 11, row 4). No word means clear.
+	frauds = map[string]kyc.FraudProfile{"yes": kyc.FraudYes, "sim": kyc.FraudYes, "inconclusive": kyc.FraudInconclusive}
+	// decisions are the words of idCloud in both vocabularies (dossier 11, row 29).
+	decisions = map[string]kyc.Decision{
+		"approved": kyc.DecisionApproved, "denied": kyc.DecisionDenied, "reproved": kyc.DecisionDenied,
+		"critical-risk": kyc.DecisionDenied, "risk-critical": kyc.DecisionDenied, "high-risk": kyc.DecisionDenied, "risk-high": kyc.DecisionDenied,
+		"inconclusive": kyc.DecisionInconclusive, "retry": kyc.DecisionInconclusive,
 	}
 )
 
-// fraudProfile reads the behaviour alert. Only its two documented words mean anything (dossier 11, row 4); any
-// other is UNKNOWN, which nobody may read as clear.
-func fraudProfile(s string) *kyc.FraudProfile {
-	switch s {
-	case "":
+// identity is a word in its object: no page shows it bare, so a bare one is not understood.
+func (a *processAnswer) identity() *kyc.IdentityMatch {
+	if a.Unico.bare {
 		return nil
-	case "yes", "sim":
-		return new(kyc.FraudYes)
-	case "inconclusive", "inconclusivo":
-		return new(kyc.FraudInconclusive)
-	default:
-		return new(kyc.FraudUnknown)
 	}
+	return mapped(identities, a.Unico.word)
 }
 
-func word(s lenient) string { return strings.ToLower(strings.TrimSpace(string(s))) }
+// meant is what a word means, and unknown when there is something else: nobody may read that as clear.
+func meant[V any](s said, words map[string]V, unknown V) *V {
+	if v := mapped(words, s.word); v != nil || !s.given {
+		return v
+	}
+	return &unknown
+}
+
+// unclear reports whether something was said that has no meaning here; the operator is told by a metric.
+func (a *processAnswer) unclear(r *kyc.ProcessResult) bool {
+	matched := a.matched()
+	return a.Unico.given && r.Identity == nil || a.Liveness.given && r.Liveness == nil || matched.given && !matched.ok ||
+		r.FraudProfile != nil && *r.FraudProfile == kyc.FraudUnknown || r.Decision != nil && *r.Decision == kyc.DecisionUnknown ||
+		r.Document != nil && r.Document.FaceMatchUnknown
+}
 
 func mapped[K comparable, V any](m map[K]V, k K) *V {
 	if v, ok := m[k]; ok {
@@ -174,7 +194,7 @@ func (d documentAnswer) document(now time.Time) *kyc.CapturedDocument {
 	if id == "" {
 		return nil
 	}
-	out := &kyc.CapturedDocument{ID: id, CpfMatch: d.CpfMatch.pointer(), FaceMatch: d.FaceMatch.pointer()}
+	out := &kyc.CapturedDocument{ID: id, CpfMatch: d.CpfMatch.pointer(), FaceMatch: d.FaceMatch.pointer(), FaceMatchUnknown: d.FaceMatch.given && !d.FaceMatch.ok}
 	if t := kyc.CodeLike(string(d.Type)); t != "" {
 		out.Type = &t
 	}

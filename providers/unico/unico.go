@@ -12,9 +12,9 @@
 //	limits      10 requests a second per tenant (10)
 //
 // The documentation has four generations that disagree (dossier, "How to read it"). We send what the second
-// documents and read what all of them answer: names in any case, numbers as text and the reverse, "sim" for
-// "yes", `authenticated` or `biometryToken.result`, `description` or `message`. What is used of an answer is
-// its `status` (11, row 26), never which call it came by.
+// documents and read what all of them answer: names in any case, numbers as text and the reverse, `authenticated` or
+// `biometryToken.result`, `description` or `message`. What is used of an answer is its `status` (11, row 26), never
+// which call it came by.
 package unico
 
 import (

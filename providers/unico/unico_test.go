@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -181,7 +182,8 @@ func show(r *kyc.ProcessResult) string {
 		S *int               `json:",omitempty"`
 		A *bool              `json:",omitempty"`
 		G *int               `json:",omitempty"`
-	}{r.Liveness, r.Identity, r.FraudProfile, r.RiskScore, r.Authenticated, r.GovernmentSimilarity})
+		D *kyc.Decision      `json:",omitempty"`
+	}{r.Liveness, r.Identity, r.FraudProfile, r.RiskScore, r.Authenticated, r.GovernmentSimilarity, r.Decision})
 	if err != nil {
 		panic(err)
 	}
@@ -291,6 +293,76 @@ func TestReusableDocuments(t *testing.T) {
 		list, err := served(t, tt.status, tt.body).ReusableDocuments(t.Context(), kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
 		if tt.n < 0 && err == nil || tt.n >= 0 && (err != nil || list == nil || len(list) != tt.n) {
 			t.Errorf("%d %s: %v, %v", tt.status, tt.body, list, err)
+		}
+	}
+}
+
+// What is there and cannot be read is unknown, never absent and never a yes; and somebody is told of it.
+func TestUnclearAnswers(t *testing.T) {
+	t.Parallel()
+	iv, fv := kyc.KindIdentityVerification, kyc.KindFaceValidation
+	for _, tt := range []struct {
+		kind    kyc.ProcessKind
+		body    string
+		result  string
+		unclear bool
+	}{
+		{iv, `"status":3,"unicoId":{"result":"yes"},"liveness":1`, `{"L":"LIVE","I":"YES"}`, false},
+		{iv, `"status":3,"unicoId":{"result":"sim"}`, `{}`, true}, // a word of the alert's only
+		{iv, `"status":3,"unicoId":{"result":true}`, `{}`, true},
+		{iv, `"status":3,"unicoId":null,"liveness":null`, `{}`, false},
+		{iv, `"status":3,"liveness":3`, `{}`, true},
+		{iv, `"status":3,"identityFraudsters":"yes"`, `{"F":"YES"}`, false},
+		{iv, `"status":3,"identityFraudsters":"Inconclusive"`, `{"F":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"identityFraudsters":null`, `{}`, false},
+		{iv, `"status":3,"identityFraudsters":{"result":true}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":1}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":null}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":["yes"]}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":[]`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":1`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":false`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":""`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":{"result":"approved"}`, `{"D":"APPROVED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"denied"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"reproved"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"critical-risk"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"risk-critical"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"high-risk"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"RISK-HIGH"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"inconclusive"}`, `{"D":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"retry"}`, `{"D":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"medium-risk"}`, `{"D":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":7`, `{"D":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":null`, `{}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"true"}`, `{"A":true}`, false},
+		{fv, `"status":3,"authenticated":false,"biometryToken":{"result":"false"}`, `{"A":false}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"false"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":false,"biometryToken":{"result":"true"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"maybe"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":"maybe","biometryToken":{"result":"true"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":false`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{}`, `{"A":true}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":null`, `{"A":true}`, false},
+		{fv, `"authenticated":true,"biometryToken":{"result":"false"}`, `{}`, true}, // an answer without a status
+	} {
+		v, err := served(t, 200, `{"id":"`+processID+`",`+tt.body+`}`).CreateProcess(t.Context(), request(tt.kind))
+		if err != nil || v.Status != kyc.ProcessCompleted || show(v.Result) != tt.result || v.Unclear != tt.unclear {
+			t.Errorf("%s: %s %s, unclear %t, %v", tt.body, v.Status, show(v.Result), v.Unclear, err)
+		}
+	}
+	for match, want := range map[string]string{`true`: "true false", `"false"`: "false false", `"maybe"`: "none true", `1`: "none true", `{}`: "none true", `null`: "none false"} {
+		v, err := served(t, 200, `{"id":"`+processID+`","status":3,"document":{"id":"d-1","cpfMatch":true,"faceMatch":`+match+`}}`).CreateProcess(t.Context(), request(kyc.KindDocumentCapture))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "none"
+		if d := v.Result.Document; d.FaceMatch != nil {
+			got = strconv.FormatBool(*d.FaceMatch)
+		}
+		if got += " " + strconv.FormatBool(v.Result.Document.FaceMatchUnknown); got != want || v.Unclear != strings.HasSuffix(want, "true") {
+			t.Errorf("faceMatch %s: %s, want %s", match, got, want)
 		}
 	}
 }

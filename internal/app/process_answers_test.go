@@ -1,0 +1,144 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kycgate/kycgate/internal/app/apptest"
+	"github.com/kycgate/kycgate/internal/config"
+)
+
+// answering is an upstream that answers creations, and then look-ups, of each CPF by a script; the last answer stays.
+type answering struct {
+	t       *testing.T
+	script  map[string][]string // by CPF, without the id; the first is the creation's
+	id      func(n int) string
+	mu      sync.Mutex
+	creates int
+	byID    map[string]string // the CPF
+	reads   map[string]int    // by CPF
+}
+
+func (u *answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/oauth2/token"):
+		_, _ = w.Write([]byte(`{"access_token":"t","expires_in":3600}`))
+	case r.Method == http.MethodPost:
+		var body struct{ Subject struct{ Code string } }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			u.t.Error(err)
+		}
+		u.creates++
+		id := fmt.Sprintf("80371b2a-3ac7-432e-866d-%012d", u.creates)
+		if u.id != nil {
+			id = u.id(u.creates)
+		}
+		u.byID[id] = body.Subject.Code
+		_, _ = fmt.Fprintf(w, `{"id":%q,%s}`, id, u.script[body.Subject.Code][0])
+	default:
+		id := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		cpf := u.byID[id]
+		u.reads[cpf]++
+		script := u.script[cpf]
+		_, _ = fmt.Fprintf(w, `{"id":%q,%s}`, id, script[min(u.reads[cpf], len(script)-1)])
+	}
+}
+
+func (u *answering) readsOf(cpf string) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.reads[cpf]
+}
+
+// A fraud answer that its caller asked for by name and that did not come with the creation is looked for three times, and no
+// IDENTITY passes without it. Nobody waits for what was not asked for, or cannot come.
+func TestFraudAnswerComesLate(t *testing.T) {
+	t.Parallel()
+	const yes, later = `"status":3,"unicoId":{"result":"yes"}`, `"status":3,"unicoId":{"result":"yes"},"identityFraudsters":{"result":"inconclusive"}`
+	alert := []any{"FRAUD_PROFILE"}
+	u := &answering{t: t, script: make(map[string][]string), byID: make(map[string]string), reads: make(map[string]int)}
+	rows := []struct {
+		wanted  any
+		script  []string
+		summary string
+		reads   int
+		step    string
+	}{
+		{alert, []string{yes, later}, "COMPLETED YES INCONCLUSIVE", 1, "PASSED"},
+		{alert, []string{yes, yes, yes, later}, "COMPLETED YES INCONCLUSIVE", 3, "PASSED"},
+		{alert, []string{yes, yes, yes, yes, later}, "COMPLETED YES", 3, "IN_REVIEW"},
+		{alert, []string{yes, `"status":3,"unicoId":{"result":"yes"},"identityFraudsters":{"result":"yes"}`}, "COMPLETED YES YES", 1, "FAILED"},
+		{alert, []string{`"status":1`, yes, later}, "COMPLETED YES", 1, "IN_REVIEW"},
+		{alert, []string{`"status":3,"unicoId":{"result":"no"}`, later}, "COMPLETED NO", 0, "FAILED"},
+		{alert, []string{later}, "COMPLETED YES INCONCLUSIVE", 0, "PASSED"},
+		{nil, []string{yes, later}, "COMPLETED YES", 0, "PASSED"},
+		{[]any{"RISK_SCORE"}, []string{yes, later}, "COMPLETED YES", 0, "PASSED"},
+	}
+	for i, row := range rows {
+		u.script[apptest.CPF(1, 100+i)] = row.script
+	}
+	g := apptest.Start(t, apptest.Options{Upstream: u, NoWebhooks: true, Config: func(c *config.Config) {
+		for i := range c.Partners {
+			c.Partners[i].Require = []string{"IDENTITY"}
+		}
+	}})
+	token := g.Token(apptest.Bazaar)
+	for i, row := range rows {
+		cpf := apptest.CPF(1, 100+i)
+		person := g.Query(token, `mutation($input: RegisterPersonInput!) { registerPerson(input: $input) { person { id } userErrors { message } } }`, apptest.Input(cpf, fmt.Sprint(i), nil))
+		a := g.Query(token, starting("verifyIdentity"), input(cpf, newSelfie(), "capabilities", row.wanted))
+		if row.reads > 0 && a.Str("verifyIdentity.process.status") != "PROCESSING" {
+			t.Errorf("row %d: answered %s", i, a.Body)
+		}
+		a = settled(g, token, a.Str("verifyIdentity.process.id"))
+		if got := summary(a, "process"); got != row.summary || u.readsOf(cpf) != row.reads {
+			t.Errorf("row %d: %s after %d looks, want %s after %d", i, got, u.readsOf(cpf), row.summary, row.reads)
+		}
+		a = g.Query(token, readOnboarding, map[string]any{"id": person.Str("registerPerson.person.id")})
+		if got := stepStatus(a, "IDENTITY"); got != row.step {
+			t.Errorf("row %d: IDENTITY is %s, want %s: %s", i, got, row.step, a.Body)
+		}
+	}
+}
+
+// stepStatus finds a step in the answer of readOnboarding.
+func stepStatus(a apptest.Answer, kind string) string {
+	steps, _ := a.Get("person.onboarding.steps").([]any)
+	for i := range steps {
+		if at := fmt.Sprintf("person.onboarding.steps.%d", i); a.Str(at+".kind") == kind {
+			return a.Str(at + ".status")
+		}
+	}
+	return ""
+}
+
+// refreshProcess looks too, and does not use up what the polls wait for.
+func TestRefreshWaitsForTheFraudAnswer(t *testing.T) {
+	t.Parallel()
+	cpf := apptest.CPF(1, 200)
+	const yes = `"status":3,"unicoId":{"result":"yes"}`
+	u := &answering{t: t, byID: make(map[string]string), reads: make(map[string]int), script: map[string][]string{
+		cpf: {yes, yes, yes, yes, yes, yes, `"status":3,"unicoId":{"result":"yes"},"identityFraudsters":{"result":"inconclusive"}`},
+	}}
+	g := apptest.Start(t, apptest.Options{Upstream: u, NoWebhooks: true, Config: func(c *config.Config) { c.Providers.Unico.PollEvery = time.Hour }})
+	token := g.Token(apptest.Acme)
+	a := g.Query(token, starting("verifyIdentity"), input(cpf, newSelfie(), "capabilities", []any{"FRAUD_PROFILE"}))
+	id := a.Str("verifyIdentity.process.id")
+	for i := range 6 {
+		a = g.Query(token, `mutation R($id: ID!) { refreshProcess(id: $id) { process { `+processFields+` } userErrors { code } } }`, map[string]any{"id": id})
+		want := "PROCESSING"
+		if i == 5 {
+			want = "COMPLETED YES INCONCLUSIVE"
+		}
+		if got := summary(a, "refreshProcess.process"); got != want || a.Get("refreshProcess.process.version").(float64) != map[bool]float64{false: 1, true: 2}[i == 5] {
+			t.Errorf("look %d: %s", i+1, a.Body)
+		}
+	}
+}
