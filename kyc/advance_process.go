@@ -20,6 +20,8 @@ const (
 	maxRepeats = 3
 	// codeProcessingError is the ledger's word for status 5.
 	codeProcessingError = "STATUS_5"
+	// codeDuplicateID is the ledger's word for a creation that was answered with the id of another process.
+	codeDuplicateID = "duplicate_process_id"
 	// lostAfter is how long a provider may not know a process that it has answered about, before we believe it.
 	lostAfter = 10 * time.Minute
 	// lateLooks is how often a process that was finished at once is looked at for the fraud answer its caller asked for: one generation
@@ -239,6 +241,14 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 	var ev processEvent
 	var current *Process
 	err := s.Store.Write(ctx, func(tx Tx) (err error) {
+		if another, err := anotherOf(ctx, tx, p, st); err != nil {
+			return err
+		} else if another != nil {
+			s.Logger.Error("provider answered a creation with the id of another process; the answer is not used, an operator must look",
+				"provider", p.Provider, "process", p.ID, "partner", p.PartnerID, "code", codeDuplicateID, "other", another.ID)
+			st = processStep{submission: SubmissionAmbiguous, call: CallAmbiguous, code: codeDuplicateID, wait: s.hold(p)}
+			next = now.Add(s.processWait(p, st, failures))
+		}
 		if st.call != "" {
 			if err := tx.EndCall(ctx, string(p.ID), opCreateProcess, st.call, st.code, now); err != nil {
 				return err
@@ -296,6 +306,23 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 	s.Wake(next)
 	s.processWaiters.publish(string(p.ID), ev)
 	return nil
+}
+
+// anotherOf gives the process that has the id a creation was answered with. What is said under it may be about somebody
+// else, so it is no answer: MUST: TestDuplicateProcessID.
+func anotherOf(ctx context.Context, tx Tx, p *Process, st processStep) (*Process, error) {
+	if st.call == "" || st.verdict == nil {
+		return nil, nil
+	}
+	id := CodeLike(st.verdict.ProviderProcessID)
+	if id == "" {
+		return nil, nil
+	}
+	other, err := tx.ProcessByProviderID(ctx, p.Provider, id)
+	if err != nil || other == nil || other.ID == p.ID {
+		return nil, err
+	}
+	return other, nil
 }
 
 // spent reports whether a refusal means that the capture is used up: then the process stays and says so (contract).

@@ -57,7 +57,7 @@
 //
 // A creation has no look-up and is never repeated blindly: PLANNED is sent again while its capture lives in memory,
 // SENT and AMBIGUOUS never are and end FAILED, ACCEPTED is polled. An explicit processing error of a picture is tried
-// again three times. A capture is held in memory for as long as it is valid and nowhere else (captures.go).
+// again three times. An id that is another process's is no answer: such a creation is AMBIGUOUS. A capture is held in memory for as long as it is valid and nowhere else (captures.go).
 //
 // # How an analysis goes on by itself
 //

@@ -142,3 +142,38 @@ func TestRefreshWaitsForTheFraudAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A creation that is answered with the id of another process, of whichever partner, takes nobody's verdict: it goes the way of a lost
+// answer, at once.
+func TestDuplicateProcessID(t *testing.T) {
+	t.Parallel()
+	u := &answering{
+		t: t, byID: make(map[string]string), reads: make(map[string]int), script: make(map[string][]string),
+		id: func(int) string { return "80371b2a-3ac7-432e-866d-57fe37896ac6" },
+	}
+	for i := range 3 {
+		u.script[apptest.CPF(1, 300+i)] = []string{`"status":3,"liveness":1`}
+	}
+	g := apptest.Start(t, apptest.Options{Upstream: u, NoWebhooks: true, Config: func(c *config.Config) {
+		c.AnswerWithin, c.Providers.Unico.HoldAmbiguous = 5*time.Second, 300*time.Millisecond
+	}})
+	for i, partner := range []string{apptest.Acme, apptest.Acme, apptest.Rival} {
+		token := g.Token(partner)
+		a := g.Query(token, starting("checkLiveness"), input(apptest.CPF(1, 300+i), newSelfie()))
+		a = settled(g, token, a.Str("checkLiveness.process.id"))
+		want, outcome, code := "FAILED NEEDS_NEW_CAPTURE", "AMBIGUOUS", "duplicate_process_id"
+		if i == 0 {
+			want, outcome, code = "COMPLETED LIVE", "SUCCEEDED", ""
+		}
+		if got := summary(a, "process"); got != want || a.Str("process.attempts.0.outcome") != outcome || a.Str("process.attempts.0.providerCode") != code ||
+			a.Get("process.attempts.1") != nil || i > 0 && a.Get("process.providerProcessId") != nil {
+			t.Errorf("%d: want %s: %s", i, want, a.Body)
+		}
+	}
+	if u.creates != 3 {
+		t.Errorf("%d creations", u.creates)
+	}
+	if logs := g.Logs.String(); strings.Count(logs, `"code":"duplicate_process_id"`) != 2 || !strings.Contains(logs, `"level":"ERROR"`) {
+		t.Errorf("the operator is not told: %s", logs)
+	}
+}
