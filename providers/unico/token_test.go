@@ -1,6 +1,7 @@
 package unico_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -203,6 +204,22 @@ func TestShortTokens(t *testing.T) {
 		if host.count() != tt.tokens {
 			t.Errorf("after %d s: %d tokens, want %d", tt.at, host.count(), tt.tokens)
 		}
+	}
+}
+
+// What the guard asks for before a call is what the call needs, and an ended context ends the wait.
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	host := newIdentity(t, func(n int) (int, string) { <-gate; return good(n) })
+	p := newProvider(t, config(api(t, func(string) (int, string) { return 200, live }), host.url))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.Prepare(ctx)
+	close(gate)
+	p.Prepare(t.Context())
+	if _, err := p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err != nil || host.count() != 1 {
+		t.Errorf("%v after %d requests for a token", err, host.count())
 	}
 }
 

@@ -18,6 +18,7 @@
 package unico
 
 import (
+	"context"
 	"crypto/rsa"
 	"errors"
 	"net/http"
@@ -89,6 +90,7 @@ func New(c Config, client *http.Client) (kyc.Provider, error) {
 	}
 	p := kyc.Provider{
 		Name: Name, DisplayName: "Unico",
+		Prepare:       func(ctx context.Context) { _, _ = u.tokens.get(ctx) }, // whoever calls hears of the error
 		CreateProcess: u.createProcess, FetchProcess: u.fetchProcess, ProcessCapabilities: u.capabilities, ProcessImages: images,
 		ParseCallback: callbackParser(c.WebhookAuth),
 	}
