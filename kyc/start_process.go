@@ -422,12 +422,11 @@ func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 	if d.document.Empty() && (d.subject.DocumentNumber == nil || d.subject.DocumentNumber.Empty()) {
 		d.checks.required("must be a CPF, unless personId names a person whose CPF is known", "subject", "documentNumber")
 	}
+	if d.name.Empty() && p != nil {
+		d.name = p.Name // also where it is not needed: the documents differ, and one that is sent does no harm (dossier 11, row 18)
+	}
 	if d.needsName && d.name.Empty() {
-		if p != nil && !p.Name.Empty() {
-			d.name = p.Name
-		} else {
-			d.checks.required("is required for this", "subject", "name")
-		}
+		d.checks.required("is required for this", "subject", "name")
 	}
 	return p, nil
 }

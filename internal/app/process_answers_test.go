@@ -20,6 +20,7 @@ type answering struct {
 	id      func(n int) string
 	mu      sync.Mutex
 	creates int
+	name    string            // of the last creation
 	byID    map[string]string // the CPF
 	reads   map[string]int    // by CPF
 }
@@ -31,11 +32,12 @@ func (u *answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/oauth2/token"):
 		_, _ = w.Write([]byte(`{"access_token":"t","expires_in":3600}`))
 	case r.Method == http.MethodPost:
-		var body struct{ Subject struct{ Code string } }
+		var body struct{ Subject struct{ Code, Name string } }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			u.t.Error(err)
 		}
 		u.creates++
+		u.name = body.Subject.Name
 		id := fmt.Sprintf("80371b2a-3ac7-432e-866d-%012d", u.creates)
 		if u.id != nil {
 			id = u.id(u.creates)
@@ -175,5 +177,29 @@ func TestDuplicateProcessID(t *testing.T) {
 	}
 	if logs := g.Logs.String(); strings.Count(logs, `"code":"duplicate_process_id"`) != 2 || !strings.Contains(logs, `"level":"ERROR"`) {
 		t.Errorf("the operator is not told: %s", logs)
+	}
+}
+
+// The person's name goes along by default, also where it is not needed; one that is given goes instead; and of nobody there is none.
+func TestThePersonsNameIsSent(t *testing.T) {
+	t.Parallel()
+	cpf, nobody := apptest.CPF(1, 400), apptest.CPF(1, 401)
+	u := &answering{t: t, byID: make(map[string]string), reads: make(map[string]int), script: map[string][]string{
+		cpf: {`"status":3,"liveness":1`}, nobody: {`"status":3,"liveness":1`},
+	}}
+	g := apptest.Start(t, apptest.Options{Upstream: u, NoWebhooks: true})
+	token := g.Token(apptest.Bazaar)
+	person := g.Query(token, apptest.Register, apptest.Input(cpf, "ext", map[string]any{"name": "Ana Maria Exemplo"})).Str("registerPerson.person.id")
+	for _, tt := range []struct {
+		subject map[string]any
+		want    string
+	}{
+		{map[string]any{"personId": person}, "Ana Maria Exemplo"}, {map[string]any{"documentNumber": cpf}, "Ana Maria Exemplo"},
+		{map[string]any{"personId": person, "name": "Ana Outra"}, "Ana Outra"}, {map[string]any{"documentNumber": nobody}, ""},
+	} {
+		a := g.Query(token, starting("checkLiveness"), map[string]any{"input": map[string]any{"subject": tt.subject, "selfie": newSelfie()}})
+		if a.Str("checkLiveness.process.status") != "COMPLETED" || u.name != tt.want {
+			t.Errorf("%v: sent %q: %s", tt.subject, u.name, a.Body)
+		}
 	}
 }
