@@ -408,13 +408,15 @@ func (p *Process) lacksFraud(r *ProcessResult) bool {
 }
 
 // biometry reports whether a process ended in a yes that another may build on: a 1:1 or a document. What it
-// says nothing about does not speak against it.
+// says nothing about does not speak against it, but for a 1:1 that does not say whether it matched.
 func (p *Process) biometry() bool {
 	if p.Status != ProcessCompleted || p.Result == nil || p.Kind == KindDocumentCapture {
 		return false
 	}
 	r := p.Result
 	switch {
+	case p.Kind == KindFaceValidation && r.Authenticated == nil:
+		return false
 	case r.Liveness != nil && *r.Liveness == LivenessNotLive, r.Identity != nil && *r.Identity == IdentityNo,
 		r.Authenticated != nil && !*r.Authenticated, r.FraudProfile != nil && *r.FraudProfile == FraudYes,
 		r.Decision != nil && *r.Decision == DecisionDenied:

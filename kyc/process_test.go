@@ -157,6 +157,8 @@ func TestBiometry(t *testing.T) {
 		"score 49":      {completed(ProcessResult{Identity: new(IdentityInconclusive), RiskScore: new(49)}), true, false},
 		"denied":        {completed(ProcessResult{Identity: new(IdentityYes), Decision: new(DecisionDenied)}), false, true},
 		"1:1 no":        {completed(ProcessResult{Authenticated: new(false)}), false, false},
+		"1:1, unknown":  {&Process{Kind: KindFaceValidation, Status: ProcessCompleted, Result: &ProcessResult{Liveness: new(LivenessLive)}}, false, false},
+		"1:1 yes":       {&Process{Kind: KindFaceValidation, Status: ProcessCompleted, Result: &ProcessResult{Authenticated: new(true)}}, true, false},
 		"fraud":         {completed(ProcessResult{Identity: new(IdentityYes), FraudProfile: new(FraudYes)}), false, true},
 		"open":          {&Process{Status: ProcessProcessing}, false, false},
 		"a document":    {&Process{Kind: KindDocumentCapture, Status: ProcessCompleted, Result: &ProcessResult{}}, false, false},

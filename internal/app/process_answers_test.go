@@ -259,3 +259,30 @@ func TestSDKTokenIsSentOnce(t *testing.T) {
 		t.Errorf("%d jobs are left", n)
 	}
 }
+
+// A word in a result that has no meaning here is counted, as a status word is, once for the answer that holds it.
+func TestUnclearResultsAreCounted(t *testing.T) {
+	t.Parallel()
+	u := &answering{t: t, byID: make(map[string]string), reads: make(map[string]int), script: make(map[string][]string)}
+	g := apptest.Start(t, apptest.Options{Upstream: u, NoWebhooks: true})
+	token := g.Token(apptest.Acme)
+	for i, tt := range []struct {
+		answer, summary string
+		counted         int
+	}{
+		{`"status":3,"unicoId":{"result":"yes"},"identityFraudsters":{"result":"inconclusive"}`, "COMPLETED YES INCONCLUSIVE", 0},
+		{`"status":3,"unicoId":{"result":"sim"}`, "COMPLETED", 1},
+		{`"status":3,"unicoId":{"result":"yes"},"identityFraudsters":{"result":"SUSPICIOUS"}`, "COMPLETED YES UNKNOWN", 2},
+		{`"status":3,"unicoId":{"result":"yes"},"identityFraudsters":true`, "COMPLETED YES UNKNOWN", 3},
+		{`"status":3,"unicoId":{"result":"inconclusive"},"liveness":7`, "COMPLETED INCONCLUSIVE", 4},
+	} {
+		cpf := apptest.CPF(1, 500+i)
+		u.mu.Lock()
+		u.script[cpf] = []string{tt.answer}
+		u.mu.Unlock()
+		a := g.Query(token, starting("verifyIdentity"), input(cpf, newSelfie()))
+		if n := metricValue(t, g.Metrics(), `kycgate_provider_unknown_status_total{provider="unico"}`); n != tt.counted || summary(a, "verifyIdentity.process") != tt.summary {
+			t.Errorf("%s: counted %d, want %d: %s", tt.answer, n, tt.counted, a.Body)
+		}
+	}
+}
