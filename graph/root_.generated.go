@@ -3527,7 +3527,7 @@ type OnboardingStep {
   """
   Why, as one of our own codes, the same for every provider: ` + "`" + `DATA_REFUSED` + "`" + `, ` + "`" + `REJECTED` + "`" + `, ` + "`" + `NOT_LIVE` + "`" + `, ` + "`" + `MISMATCH` + "`" + `, ` + "`" + `FRAUD` + "`" + `, ` + "`" + `INCONCLUSIVE` + "`" + `,
   ` + "`" + `NEW_CAPTURE` + "`" + `, ` + "`" + `TECHNICAL` + "`" + `, ` + "`" + `CORRECT_DATA` + "`" + `, ` + "`" + `TERMS` + "`" + `, ` + "`" + `DOCUMENT` + "`" + `, ` + "`" + `ACTIVATION` + "`" + `, ` + "`" + `UNKNOWN_ANSWER` + "`" + `. Null where the status says it all, and for
-  subject tokens where it is FAILED: it would tell somebody who tries to get through what gave them away.
+  subject tokens where the step is FAILED or the reason FRAUD: it would tell somebody who tries to get through what gave them away.
   """
   reason: String @scope(any: [PERSONS_READ, PERSONS_WRITE], subject: true) @nonpii
   "What decides: the person, a face, a process, a customer. Null while there is none, and where the token's scopes do not cover it."
@@ -4122,7 +4122,10 @@ input VerifyIdentityInput {
   subject: SubjectInput!
   "What was captured."
   selfie: SelfieInput!
-  "What is wanted beside the identity. By default what the smallest key offers that has liveness too."
+  """
+  What is wanted beside the identity. By default what the smallest key offers that has liveness too. Whoever asks for FRAUD_PROFILE here
+  waits for it, and the identity does not pass without it.
+  """
   capabilities: [Capability!]
   "A label for reports, at most 64 letters, digits, blanks and _ . : / -, beginning with a letter."
   useCase: String @nonpii

@@ -20,13 +20,19 @@ const (
 	maxRepeats = 3
 	// codeProcessingError is the ledger's word for status 5.
 	codeProcessingError = "STATUS_5"
+	// codeDuplicateID is the ledger's word for a creation that was answered with the id of another process.
+	codeDuplicateID = "duplicate_process_id"
 	// lostAfter is how long a provider may not know a process that it has answered about, before we believe it.
 	lostAfter = 10 * time.Minute
+	// lateLooks is how often a process that was finished at once is looked at for the fraud answer its caller asked for: one generation
+	// sends it by look-up only (dossier 5.3). The count is ours.
+	lateLooks = 3
 )
 
 // processStep is what one run of a process's job found out.
 type processStep struct {
 	verdict    *ProcessVerdict
+	looks      int         // of Process, when there is a verdict
 	submission Submission  // what we know about the provider having it, when there is no verdict
 	call       CallOutcome // what became of the recorded call; "" when none was made
 	code       string
@@ -67,7 +73,10 @@ func (s *Service) advanceProcess(ctx context.Context, job *Job, first *processDr
 	case first != nil:
 		st = s.createProcess(ctx, provider, p, first.capture, first.referenceID)
 	case p.Submission == SubmissionAccepted:
-		st = s.fetchProcess(ctx, provider, p)
+		if st = s.fetchProcess(ctx, provider, p); st.verdict != nil && st.verdict.Late {
+			st.looks--
+			st.verdict.Late = st.looks > 0
+		}
 	case p.Submission == SubmissionPlanned:
 		capture, held := s.captures.get(p.ID, now)
 		if p.Request.Captured && !held {
@@ -173,7 +182,11 @@ func (s *Service) createProcess(ctx context.Context, provider Provider, p *Proce
 // which the provider takes as often as it is sent (dossier 5.1).
 func (s *Service) created(ctx context.Context, p *Process, capture Capture, v ProcessVerdict) processStep {
 	if v.Status != ProcessFailed || !v.Known {
-		return processStep{verdict: &v, call: CallSucceeded}
+		st := processStep{verdict: &v, call: CallSucceeded}
+		if v.Status == ProcessCompleted && p.lacksFraud(v.Result) {
+			v.Late, st.looks = true, lateLooks
+		}
+		return st
 	}
 	st := processStep{verdict: &v, call: CallRejected, code: codeProcessingError}
 	if capture.SingleUse() {
@@ -200,7 +213,8 @@ func (s *Service) created(ctx context.Context, p *Process, capture Capture, v Pr
 func (s *Service) fetchProcess(ctx context.Context, provider Provider, p *Process) processStep {
 	v, err := provider.FetchProcess(ctx, ProcessReference{ProviderProcessID: *p.ProviderProcessID, Kind: p.Kind, Capabilities: p.Capabilities})
 	if err == nil {
-		return processStep{verdict: &v, counted: true}
+		v.Late = p.Looks > 0 && v.Status == ProcessCompleted && p.lacksFraud(v.Result)
+		return processStep{verdict: &v, looks: p.Looks, counted: true}
 	}
 	st := processStep{submission: p.Submission, err: err, wait: RetryAfter(err), counted: KindOf(err) != Refused}
 	if KindOf(err) == NotFound && s.now().Sub(p.UpdatedAt) > lostAfter {
@@ -212,7 +226,7 @@ func (s *Service) fetchProcess(ctx context.Context, provider Provider, p *Proces
 // recordProcess writes what a step found out, moves the job on, and tells whoever waits; one transaction.
 func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st processStep) error {
 	now := s.now()
-	if st.verdict != nil && !st.verdict.Known {
+	if st.verdict != nil && (!st.verdict.Known || st.verdict.Unclear) {
 		s.UnknownStatus(p.Provider)
 	}
 	s.logProcess(p, st)
@@ -227,6 +241,14 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 	var ev processEvent
 	var current *Process
 	err := s.Store.Write(ctx, func(tx Tx) (err error) {
+		if another, err := anotherOf(ctx, tx, p, st); err != nil {
+			return err
+		} else if another != nil {
+			s.Logger.Error("provider answered a creation with the id of another process; the answer is not used, an operator must look",
+				"provider", p.Provider, "process", p.ID, "partner", p.PartnerID, "code", codeDuplicateID, "other", another.ID)
+			st = processStep{submission: SubmissionAmbiguous, call: CallAmbiguous, code: codeDuplicateID, wait: s.hold(p)}
+			next = now.Add(s.processWait(p, st, failures))
+		}
 		if st.call != "" {
 			if err := tx.EndCall(ctx, string(p.ID), opCreateProcess, st.call, st.code, now); err != nil {
 				return err
@@ -284,6 +306,23 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 	s.Wake(next)
 	s.processWaiters.publish(string(p.ID), ev)
 	return nil
+}
+
+// anotherOf gives the process that has the id a creation was answered with. What is said under it may be about somebody
+// else, so it is no answer: MUST: TestDuplicateProcessID.
+func anotherOf(ctx context.Context, tx Tx, p *Process, st processStep) (*Process, error) {
+	if st.call == "" || st.verdict == nil {
+		return nil, nil
+	}
+	id := CodeLike(st.verdict.ProviderProcessID)
+	if id == "" {
+		return nil, nil
+	}
+	other, err := tx.ProcessByProviderID(ctx, p.Provider, id)
+	if err != nil || other == nil || other.ID == p.ID {
+		return nil, err
+	}
+	return other, nil
 }
 
 // spent reports whether a refusal means that the capture is used up: then the process stays and says so (contract).

@@ -54,11 +54,12 @@
 //	         │ COMPLETED 3 │ CANCELED 4  │  FAILED 5  │   nothing leaves these
 //	         └─────────────┴─────────────┴────────────┘
 //
-// A result stands with COMPLETED only, a failure with the other two. An unknown word leaves it where it is.
+// A result stands with COMPLETED only, a failure with the other two. An unknown word leaves it where it is. A 3 that comes
+// at once without the word on fraud its caller asked for stays open for three looks: one generation sends it by look-up only.
 //
 // A creation has no look-up and is never repeated blindly: PLANNED is sent again while its capture lives in memory,
 // SENT and AMBIGUOUS never are and end FAILED, ACCEPTED is polled. An explicit processing error of a picture is tried
-// again three times. A capture is held in memory for as long as it is valid and nowhere else (captures.go).
+// again three times. An id that is another process's is no answer: such a creation is AMBIGUOUS. A capture is held in memory for as long as it is valid and nowhere else (captures.go).
 //
 // # How an analysis goes on by itself
 //
@@ -144,14 +145,18 @@
 //	                                                    NOT_LIVE                                        FAILED
 //	IDENTITY         a process with that capability     YES                                             PASSED
 //	                                                    NO; fraud YES whatever the identity             FAILED
-//	                                                    YES and a fraud word we do not know             IN_REVIEW
+//	                                                    YES and a fraud answer we do not know           IN_REVIEW
+//	                                                    YES and the fraud asked for was not told        IN_REVIEW
+//	                                                    YES and a decision that is not an approval      IN_REVIEW
 //	                                                    YES and NOT_LIVE                                ACTION_REQUIRED  NEW_CAPTURE
 //	FACE_VALIDATION  a process with that capability     authenticated                                   PASSED
 //	                                                    not authenticated                               FAILED
+//	                                                    authenticated and fraud, or one we do not know  IN_REVIEW
 //	                                                    authenticated and NOT_LIVE                      ACTION_REQUIRED  NEW_CAPTURE
 //	DOCUMENT         a process with that capability     cpfMatch, and not another's face                PASSED
 //	                                                    not cpfMatch, or another's face                 FAILED
 //	                                                    a document, no word on cpfMatch                 IN_REVIEW
+//	                                                    cpfMatch, and nobody can read whose face        IN_REVIEW
 //	                                                    no document                                     ACTION_REQUIRED  CAPTURE_DOCUMENT
 //	all four         such a process                     COMPLETED without a word on it, INCONCLUSIVE    ACTION_REQUIRED  NEW_CAPTURE
 //	                                                    FAILED, CANCELED                                ACTION_REQUIRED  the failure's

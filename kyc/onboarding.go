@@ -283,7 +283,7 @@ func (p *Process) answers() []stepAnswer {
 	for _, judge := range []struct {
 		asked Capability
 		step  StepKind
-		of    func(*ProcessResult) answer
+		of    func(*Process) answer
 	}{
 		{CapLiveness, StepLiveness, judgeLiveness}, {CapIdentityVerification, StepIdentity, judgeIdentity},
 		{CapFaceValidation, StepFaceValidation, judgeFaceValidation}, {CapDocumentCapture, StepDocument, judgeDocument},
@@ -294,7 +294,7 @@ func (p *Process) answers() []stepAnswer {
 		a := answer{Status: StepPending}
 		switch {
 		case p.Status == ProcessCompleted && p.Result != nil:
-			a = judge.of(p.Result)
+			a = judge.of(p)
 		case p.Status == ProcessCompleted:
 			a = inconclusive
 		case p.Status == ProcessCanceled || p.Status == ProcessFailed:
@@ -324,7 +324,11 @@ func technical(f *Failure) answer {
 
 var inconclusive = answer{Status: StepActionRequired, Reason: ReasonInconclusive, Action: ActionNewCapture}
 
-func judgeLiveness(r *ProcessResult) answer {
+// unclear is an answer that a person has to look at: never a yes, and no no either.
+var unclear = answer{Status: StepInReview, Reason: ReasonUnknownAnswer}
+
+func judgeLiveness(p *Process) answer {
+	r := p.Result
 	switch {
 	case r.Liveness != nil && *r.Liveness == LivenessLive:
 		return answer{Status: StepPassed}
@@ -337,7 +341,8 @@ func judgeLiveness(r *ProcessResult) answer {
 	}
 }
 
-func judgeIdentity(r *ProcessResult) answer {
+func judgeIdentity(p *Process) answer {
+	r := p.Result
 	switch {
 	case r.FraudProfile != nil && *r.FraudProfile == FraudYes:
 		return answer{Status: StepFailed, Reason: ReasonFraud}
@@ -350,13 +355,18 @@ func judgeIdentity(r *ProcessResult) answer {
 	case r.Liveness != nil && *r.Liveness == LivenessNotLive:
 		return inconclusive // a picture of the right face is not the person
 	case r.FraudProfile != nil && *r.FraudProfile != FraudInconclusive:
-		return answer{Status: StepInReview, Reason: ReasonUnknownAnswer} // never "clear"
+		return unclear // never "clear"
+	case r.Decision != nil && *r.Decision != DecisionApproved && *r.Decision != DecisionDenied && *r.Decision != DecisionInconclusive:
+		return unclear
+	case r.Decision != nil && *r.Decision != DecisionApproved, p.lacksFraud(r):
+		return answer{Status: StepInReview, Reason: ReasonInconclusive} // one of the answers is not a yes, or is not there
 	default:
 		return answer{Status: StepPassed}
 	}
 }
 
-func judgeFaceValidation(r *ProcessResult) answer {
+func judgeFaceValidation(p *Process) answer {
+	r := p.Result
 	switch {
 	case r.Authenticated == nil:
 		return inconclusive
@@ -364,13 +374,17 @@ func judgeFaceValidation(r *ProcessResult) answer {
 		return answer{Status: StepFailed, Reason: ReasonMismatch}
 	case r.Liveness != nil && *r.Liveness == LivenessNotLive:
 		return inconclusive
+	case r.FraudProfile != nil && *r.FraudProfile == FraudYes:
+		return answer{Status: StepInReview, Reason: ReasonFraud} // the same face as before, and one to look at
+	case r.FraudProfile != nil && *r.FraudProfile != FraudInconclusive:
+		return unclear
 	default:
 		return answer{Status: StepPassed}
 	}
 }
 
-func judgeDocument(r *ProcessResult) answer {
-	d := r.Document
+func judgeDocument(p *Process) answer {
+	d := p.Result.Document
 	switch {
 	case d == nil:
 		return answer{Status: StepActionRequired, Reason: ReasonInconclusive, Action: ActionCaptureDocument} // nothing was read
@@ -378,6 +392,8 @@ func judgeDocument(r *ProcessResult) answer {
 		return answer{Status: StepFailed, Reason: ReasonMismatch}
 	case d.CpfMatch == nil:
 		return answer{Status: StepInReview, Reason: ReasonInconclusive} // whose face it is says nothing about whose document
+	case d.FaceMatchUnknown:
+		return unclear
 	default:
 		return answer{Status: StepPassed}
 	}

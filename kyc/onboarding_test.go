@@ -42,7 +42,8 @@ func drawFacts(t *rapid.T) OnboardingFacts {
 	}
 	for i := range rapid.IntRange(0, 6).Draw(t, "processes") {
 		p := &Process{
-			ID: ProcessID(fmt.Sprint("prc_", i)), Provider: "unico", Version: rapid.IntRange(0, 2).Draw(t, "process version"), UpdatedAt: at("process changed"),
+			Wanted: rapid.SliceOfNDistinct(rapid.SampledFrom([]Capability{CapFraudProfile, CapRiskScore}), 0, 2, rapid.ID[Capability]).Draw(t, "wanted"),
+			ID:     ProcessID(fmt.Sprint("prc_", i)), Provider: "unico", Version: rapid.IntRange(0, 2).Draw(t, "process version"), UpdatedAt: at("process changed"),
 			Capabilities: rapid.SliceOfNDistinct(rapid.SampledFrom(Capabilities()), 1, 4, rapid.ID[Capability]).Draw(t, "capabilities"),
 			Status:       oneOf(t, "process", ProcessProcessing, ProcessDivergent, ProcessCompleted, ProcessCompleted, ProcessCanceled, ProcessFailed, ProcessStatus("NEW_WORD")),
 		}
@@ -76,20 +77,26 @@ func drawOnboardingResult(t *rapid.T) *ProcessResult {
 	r := &ProcessResult{
 		Liveness: maybe(t, "liveness", LivenessLive, LivenessNotLive, Liveness("NEW_WORD")), Identity: maybe(t, "identity", IdentityYes, IdentityNo, IdentityInconclusive, IdentityMatch("NEW_WORD")),
 		FraudProfile: maybe(t, "fraud", FraudYes, FraudInconclusive, FraudUnknown), Authenticated: maybe(t, "authenticated", true, false), RiskScore: maybe(t, "score", -90, 0, 95),
+		Decision: maybe(t, "decision", DecisionApproved, DecisionDenied, DecisionInconclusive, DecisionUnknown, Decision("NEW_WORD")),
 	}
 	if rapid.Bool().Draw(t, "document") {
 		r.Document = &CapturedDocument{CpfMatch: maybe(t, "cpf", true, false), FaceMatch: maybe(t, "face match", true, false)}
+		r.Document.FaceMatchUnknown = r.Document.FaceMatch == nil && rapid.Bool().Draw(t, "face match unreadable")
 	}
 	return r
 }
 
 // saysYes is the opposite of Evaluate: for one step, whether any fact is an explicit yes. It is written without looking at it.
 func saysYes(f OnboardingFacts, kind StepKind) bool {
-	process := func(c Capability, yes func(*ProcessResult) bool) bool {
+	wants := func(c Capability, yes func(*ProcessResult, []Capability) bool) bool {
 		return slices.ContainsFunc(f.Processes, func(p *Process) bool {
-			return p.Version > 0 && p.Status == ProcessCompleted && slices.Contains(p.Capabilities, c) && yes(p.Result)
+			return p.Version > 0 && p.Status == ProcessCompleted && slices.Contains(p.Capabilities, c) && yes(p.Result, p.Wanted)
 		})
 	}
+	process := func(c Capability, yes func(*ProcessResult) bool) bool {
+		return wants(c, func(r *ProcessResult, _ []Capability) bool { return yes(r) })
+	}
+	harmless := func(r *ProcessResult) bool { return r.FraudProfile == nil || *r.FraudProfile == FraudInconclusive }
 	customer := func(leap bool) bool {
 		return slices.ContainsFunc(f.Customers, func(c *Customer) bool {
 			return c.Version > 0 && (c.Provider == "leap") == leap && c.Status == CustomerActive
@@ -105,12 +112,15 @@ func saysYes(f OnboardingFacts, kind StepKind) bool {
 			return r.Liveness != nil && *r.Liveness == LivenessLive || r.Identity != nil && *r.Identity == IdentityYes
 		})
 	case StepIdentity:
-		return process(CapIdentityVerification, func(r *ProcessResult) bool { return r.Identity != nil && *r.Identity == IdentityYes })
+		return wants(CapIdentityVerification, func(r *ProcessResult, wanted []Capability) bool {
+			return r.Identity != nil && *r.Identity == IdentityYes && harmless(r) && (r.Decision == nil || *r.Decision == DecisionApproved) &&
+				(r.FraudProfile != nil || !slices.Contains(wanted, CapFraudProfile))
+		})
 	case StepFaceValidation:
-		return process(CapFaceValidation, func(r *ProcessResult) bool { return r.Authenticated != nil && *r.Authenticated })
+		return process(CapFaceValidation, func(r *ProcessResult) bool { return r.Authenticated != nil && *r.Authenticated && harmless(r) })
 	case StepDocument:
 		return process(CapDocumentCapture, func(r *ProcessResult) bool {
-			return r.Document != nil && r.Document.CpfMatch != nil && *r.Document.CpfMatch
+			return r.Document != nil && r.Document.CpfMatch != nil && *r.Document.CpfMatch && !r.Document.FaceMatchUnknown
 		})
 	case StepCip:
 		return customer(true)
@@ -230,6 +240,65 @@ func TestOnboardingUnknownDecidesNothing(t *testing.T) {
 	for _, s := range o.Steps {
 		if s.Status == StepPassed || s.Status == StepFailed {
 			t.Errorf("%s is %s", s.Kind, s.Status)
+		}
+	}
+}
+
+// A yes beside an answer that is none, or not there, is for a person to look at: neither passed nor failed.
+func TestOnboardingReviews(t *testing.T) {
+	t.Parallel()
+	yes := func() ProcessResult { return ProcessResult{Identity: new(IdentityYes)} }
+	for name, tt := range map[string]struct {
+		step   StepKind
+		wanted []Capability
+		result func(*ProcessResult)
+		status StepStatus
+		reason StepReason
+	}{
+		"yes":                           {step: StepIdentity, status: StepPassed},
+		"yes, fraud wanted and missing": {step: StepIdentity, wanted: []Capability{CapFraudProfile}, status: StepInReview, reason: ReasonInconclusive},
+		"yes, fraud wanted and told": {step: StepIdentity, wanted: []Capability{CapFraudProfile}, status: StepPassed,
+			result: func(r *ProcessResult) { r.FraudProfile = new(FraudInconclusive) }},
+		"no, fraud wanted": {step: StepIdentity, wanted: []Capability{CapFraudProfile}, status: StepFailed, reason: ReasonMismatch,
+			result: func(r *ProcessResult) { r.Identity = new(IdentityNo) }},
+		"yes, another thing wanted": {step: StepIdentity, wanted: []Capability{CapRiskScore}, status: StepPassed},
+		"yes, denied":               {step: StepIdentity, status: StepInReview, reason: ReasonInconclusive, result: func(r *ProcessResult) { r.Decision = new(DecisionDenied) }},
+		"yes, retry":                {step: StepIdentity, status: StepInReview, reason: ReasonInconclusive, result: func(r *ProcessResult) { r.Decision = new(DecisionInconclusive) }},
+		"yes, decided somehow":      {step: StepIdentity, status: StepInReview, reason: ReasonUnknownAnswer, result: func(r *ProcessResult) { r.Decision = new(DecisionUnknown) }},
+		"yes, approved":             {step: StepIdentity, status: StepPassed, result: func(r *ProcessResult) { r.Decision = new(DecisionApproved) }},
+		"approved alone": {step: StepIdentity, status: StepActionRequired, reason: ReasonInconclusive, result: func(r *ProcessResult) {
+			r.Decision, r.Identity = new(DecisionApproved), nil
+		}},
+		"no, approved": {step: StepIdentity, status: StepFailed, reason: ReasonMismatch, result: func(r *ProcessResult) {
+			r.Decision, r.Identity = new(DecisionApproved), new(IdentityNo)
+		}},
+		"1:1":            {step: StepFaceValidation, status: StepPassed, result: func(r *ProcessResult) { r.Authenticated = new(true) }},
+		"1:1, fraud":     {step: StepFaceValidation, status: StepInReview, reason: ReasonFraud, result: func(r *ProcessResult) { r.Authenticated, r.FraudProfile = new(true), new(FraudYes) }},
+		"1:1, unknown":   {step: StepFaceValidation, status: StepInReview, reason: ReasonUnknownAnswer, result: func(r *ProcessResult) { r.Authenticated, r.FraudProfile = new(true), new(FraudUnknown) }},
+		"1:1, no word":   {step: StepFaceValidation, status: StepPassed, result: func(r *ProcessResult) { r.Authenticated, r.FraudProfile = new(true), new(FraudInconclusive) }},
+		"1:1, no, fraud": {step: StepFaceValidation, status: StepFailed, reason: ReasonMismatch, result: func(r *ProcessResult) { r.Authenticated, r.FraudProfile = new(false), new(FraudYes) }},
+		"document":       {step: StepDocument, status: StepPassed, result: func(r *ProcessResult) { r.Document = &CapturedDocument{CpfMatch: new(true)} }},
+		"document, face": {step: StepDocument, status: StepInReview, reason: ReasonUnknownAnswer, result: func(r *ProcessResult) {
+			r.Document = &CapturedDocument{CpfMatch: new(true), FaceMatchUnknown: true}
+		}},
+		"document of another, face": {step: StepDocument, status: StepFailed, reason: ReasonMismatch, result: func(r *ProcessResult) {
+			r.Document = &CapturedDocument{CpfMatch: new(false), FaceMatchUnknown: true}
+		}},
+	} {
+		r := yes()
+		if tt.result != nil {
+			tt.result(&r)
+		}
+		o := Evaluate(OnboardingFacts{
+			Person:    &Person{ID: "per_1"},
+			Processes: []*Process{{ID: "prc_1", Version: 1, Capabilities: Capabilities(), Wanted: tt.wanted, Status: ProcessCompleted, Result: &r}}, Require: []StepKind{tt.step},
+		})
+		s := o.stepOf(tt.step)
+		if reason := s.Reason; s.Status != tt.status || tt.reason != "" && (reason == nil || *reason != tt.reason) || tt.reason == "" && reason != nil {
+			t.Errorf("%s: %s for %v, want %s for %q", name, s.Status, reason, tt.status, tt.reason)
+		}
+		if tt.reason == ReasonFraud && s.ReasonFor(Caller{Person: "per_1"}) != nil {
+			t.Errorf("%s: the person is told what gave them away", name)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Service) Onboardings(ctx context.Context, persons []PersonID) (map[Pers
 
 // ReasonFor is a step's reason as a caller may see it: somebody who tries to get through is not told what gave them away.
 func (s *OnboardingStep) ReasonFor(c Caller) *StepReason {
-	if c.IsSubject() && s.Status == StepFailed {
+	if c.IsSubject() && (s.Status == StepFailed || s.Reason != nil && *s.Reason == ReasonFraud) {
 		return nil
 	}
 	return s.Reason

@@ -13,7 +13,9 @@ type Process struct {
 	Kind      ProcessKind
 	// Capabilities are what the provider checks, as its key decides; never empty.
 	Capabilities []Capability
-	Provider     string
+	// Wanted are those of them that its caller asked for by name; a key that can more makes nobody ask for more.
+	Wanted   []Capability
+	Provider string
 	// ProviderProcessID is the provider's id of it; nil until the provider has answered.
 	ProviderProcessID *string
 	Submission        Submission
@@ -25,6 +27,8 @@ type Process struct {
 	ReferenceID *ProcessID
 	UseCase     *string
 	Request     ProcessSubject // what is needed to send it again; personal
+	// Looks is how often it is still looked at although it was finished at once: for an answer that may come later.
+	Looks int
 
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
@@ -147,6 +151,9 @@ type ProcessResult struct {
 	PersonName           *Name
 	PersonDocument       *DocumentNumber
 	PersonImageURL       *PersonalText
+	// Decision is the provider's own word on everything together, where it has one. It is not shown: it can only keep a
+	// step from passing.
+	Decision *Decision
 }
 
 // Liveness says whether a living person was before the camera.
@@ -178,14 +185,27 @@ const (
 	FraudUnknown      FraudProfile = "UNKNOWN"
 )
 
+// Decision is what a provider makes of all it found (unico dossier 5, idCloud).
+type Decision string
+
+// The decisions. UNKNOWN is a word of the provider's that we do not know.
+const (
+	DecisionApproved     Decision = "APPROVED"
+	DecisionDenied       Decision = "DENIED"
+	DecisionInconclusive Decision = "INCONCLUSIVE"
+	DecisionUnknown      Decision = "UNKNOWN"
+)
+
 // CapturedDocument is what a document process read.
 type CapturedDocument struct {
 	ID        string
 	Type      *string // the provider's classification, e.g. "unico.moja.dictionary.br.rg.v2.Rg"
 	CpfMatch  *bool
 	FaceMatch *bool
-	Content   *PersonalJSON  // as the provider read it; keys depend on Type
-	FileUrls  []PersonalText // signed; whoever has one sees the document
+	// FaceMatchUnknown says that there was an answer to it which nobody can read.
+	FaceMatchUnknown bool
+	Content          *PersonalJSON  // as the provider read it; keys depend on Type
+	FileUrls         []PersonalText // signed; whoever has one sees the document
 	// FileUrlsExpireAt is ten minutes after the provider signed them (dossier 8.2).
 	FileUrlsExpireAt *time.Time
 }
@@ -286,6 +306,9 @@ type ProcessVerdict struct {
 	ProviderProcessID string
 	Status            ProcessStatus
 	Known             bool // false: the provider used a word we do not know; Status is then PROCESSING
+	Unclear           bool // the result holds a word we do not know
+	// Late says that what its caller asked for is missing and may come yet: the process stays open.
+	Late bool
 	// Result is used only when Status is COMPLETED: results of an unfinished process mean nothing.
 	Result *ProcessResult
 	// Failure is why, when Status is CANCELED or FAILED; the zero code is PROVIDER_ERROR or CANCELED.
@@ -312,7 +335,7 @@ func (p *Process) Apply(v ProcessVerdict, now time.Time) bool {
 		p.ProviderProcessID, changed = &id, true
 	}
 	status := v.Status
-	if !v.Known && !status.Final() {
+	if v.Late || !v.Known && !status.Final() {
 		status = p.Status // an unknown word leaves it where it was
 	}
 	if status.rank() > p.Status.rank() {
@@ -375,16 +398,28 @@ func (r *ProcessResult) of(capabilities []Capability) *ProcessResult {
 	return &out
 }
 
+// lacksFraud reports whether a result is without the word on fraud that the caller asked for. An identity of no never
+// gets one and needs none (dossier 5.4).
+func (p *Process) lacksFraud(r *ProcessResult) bool {
+	if !slices.Contains(p.Wanted, CapFraudProfile) {
+		return false
+	}
+	return r == nil || r.FraudProfile == nil && (r.Identity == nil || *r.Identity != IdentityNo)
+}
+
 // biometry reports whether a process ended in a yes that another may build on: a 1:1 or a document. What it
-// says nothing about does not speak against it.
+// says nothing about does not speak against it, but for a 1:1 that does not say whether it matched.
 func (p *Process) biometry() bool {
 	if p.Status != ProcessCompleted || p.Result == nil || p.Kind == KindDocumentCapture {
 		return false
 	}
 	r := p.Result
 	switch {
+	case p.Kind == KindFaceValidation && r.Authenticated == nil:
+		return false
 	case r.Liveness != nil && *r.Liveness == LivenessNotLive, r.Identity != nil && *r.Identity == IdentityNo,
-		r.Authenticated != nil && !*r.Authenticated, r.FraudProfile != nil && *r.FraudProfile == FraudYes:
+		r.Authenticated != nil && !*r.Authenticated, r.FraudProfile != nil && *r.FraudProfile == FraudYes,
+		r.Decision != nil && *r.Decision == DecisionDenied:
 		return false
 	default:
 		return true

@@ -44,6 +44,7 @@ func drawVerdict(t *rapid.T) ProcessVerdict {
 	if rapid.IntRange(0, 4).Draw(t, "unknown word") == 0 {
 		v.Status, v.Known = ProcessProcessing, false
 	}
+	v.Late = v.Status == ProcessCompleted && rapid.IntRange(0, 4).Draw(t, "something is to come") == 0
 	return v
 }
 
@@ -64,6 +65,8 @@ func TestProcessNeverStepsBack(t *testing.T) {
 				t.Fatalf("%s was left for %s", before.Status, p.Status)
 			case p.Status.rank() < before.Status.rank():
 				t.Fatalf("%s went back to %s", before.Status, p.Status)
+			case v.Late && p.Status != before.Status:
+				t.Fatalf("what is to come was not waited for: %s of %s", p.Status, before.Status)
 			case !v.Known && p.Status != before.Status:
 				t.Fatalf("a word nobody knows made %s of %s", p.Status, before.Status)
 			case before.ProviderProcessID != nil && *p.ProviderProcessID != *before.ProviderProcessID:
@@ -152,7 +155,10 @@ func TestBiometry(t *testing.T) {
 		"not live":      {completed(ProcessResult{Liveness: new(LivenessNotLive)}), false, false},
 		"score 50":      {completed(ProcessResult{Identity: new(IdentityInconclusive), RiskScore: new(50)}), true, true},
 		"score 49":      {completed(ProcessResult{Identity: new(IdentityInconclusive), RiskScore: new(49)}), true, false},
+		"denied":        {completed(ProcessResult{Identity: new(IdentityYes), Decision: new(DecisionDenied)}), false, true},
 		"1:1 no":        {completed(ProcessResult{Authenticated: new(false)}), false, false},
+		"1:1, unknown":  {&Process{Kind: KindFaceValidation, Status: ProcessCompleted, Result: &ProcessResult{Liveness: new(LivenessLive)}}, false, false},
+		"1:1 yes":       {&Process{Kind: KindFaceValidation, Status: ProcessCompleted, Result: &ProcessResult{Authenticated: new(true)}}, true, false},
 		"fraud":         {completed(ProcessResult{Identity: new(IdentityYes), FraudProfile: new(FraudYes)}), false, true},
 		"open":          {&Process{Status: ProcessProcessing}, false, false},
 		"a document":    {&Process{Kind: KindDocumentCapture, Status: ProcessCompleted, Result: &ProcessResult{}}, false, false},

@@ -26,6 +26,11 @@ type Provider struct {
 	Name        string // as in metrics and configuration: "qitech"
 	DisplayName string // for people: "QI Tech"
 
+	// Prepare waits until what every call needs is there, an access token above all, or ctx ends. The guard asks for it
+	// before it counts a departure: calls that waited inside would leave together. Whether it failed the call itself finds
+	// out. Nil when nothing is needed.
+	Prepare func(ctx context.Context)
+
 	// AnalyzePerson opens an analysis under the id we chose. The upstream MUST refuse a second one under
 	// the same id with Conflict; that is what makes a repeat after a look-up safe.
 	AnalyzePerson Op[PersonAnalysisRequest, Verdict]

@@ -24,7 +24,7 @@ func (s *Service) RefreshProcess(ctx context.Context, id ProcessID) (*ProcessPay
 	if st.verdict == nil {
 		return startedProcess(p), nil
 	}
-	if !st.verdict.Known {
+	if !st.verdict.Known || st.verdict.Unclear {
 		s.UnknownStatus(p.Provider)
 	}
 	now := s.now()

@@ -19,6 +19,13 @@ func settleProcess(ctx context.Context, tx Tx, p *Process, st processStep, now t
 	case st.verdict != nil:
 		known := p.ProviderProcessID != nil
 		changed = p.Apply(*st.verdict, now)
+		looks := st.looks
+		if p.Status.Final() {
+			looks = 0
+		}
+		if p.Looks != looks {
+			p.Looks, changed = looks, true // of nobody's concern, so no new version
+		}
 		if !known && p.ProviderProcessID != nil {
 			if early, err = tx.TakeEarlyCallback(ctx, p.Provider, *p.ProviderProcessID); err != nil {
 				return false, err

@@ -68,6 +68,7 @@ type processDraft struct {
 	matched     bool   // the document is that of a person the caller may see
 	job         *Job
 	replayed    bool
+	used        bool // its SDK token was sent before: it has ended, and nothing is called
 }
 
 // draftReference is another process that this one refers to.
@@ -203,7 +204,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		if err := d.write(ctx, tx, s.Lease(), capabilities); err != nil {
 			return err
 		}
-		if !d.replayed {
+		if !d.replayed && !d.used {
 			// Inside, so that whoever repeats this request finds us waiting as soon as they can see it.
 			one = s.processWaiters.join(string(d.process.ID))
 		}
@@ -219,6 +220,8 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		return nil, err
 	case d.replayed:
 		return s.awaitProcessReplay(ctx, d.process, deadline)
+	case d.used:
+		return startedProcess(d.process), nil
 	}
 
 	s.captures.hold(d.process.ID, d.capture, d.now)
@@ -293,7 +296,7 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		return errRefused
 	}
 	d.process = &Process{
-		ID: NewProcessID(), PartnerID: d.partner.ID, Kind: d.kind, Capabilities: capabilities, Provider: d.provider.Name,
+		ID: NewProcessID(), PartnerID: d.partner.ID, Kind: d.kind, Capabilities: capabilities, Wanted: d.wanted, Provider: d.provider.Name,
 		Submission: SubmissionSent, Status: ProcessProcessing, UseCase: d.useCase, CreatedAt: d.now, UpdatedAt: d.now,
 		Request: ProcessSubject{
 			DocumentNumber: d.document, Name: d.name, Email: d.email, Phone: d.phone, Purpose: d.purpose, ReusableDocumentID: d.reusable,
@@ -307,23 +310,23 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		d.process.ReferenceID = &reference.ID
 		d.referenceID = *reference.ProviderProcessID
 	}
+	if d.used, err = d.spend(ctx, tx); err != nil {
+		return err
+	}
+	if d.used { // as the provider answers one that was used
+		d.process.Submission, d.process.Version = SubmissionPlanned, 1
+		d.process.Status, d.process.Failure, d.process.FinishedAt = ProcessFailed, NewFailure(FailureNeedsNewCapture), &d.now
+	}
 	if err := tx.InsertProcess(ctx, d.process); err != nil {
 		return err
 	}
 	if err := audit(ctx, tx, d.now, d.process.event(AuditCreate)); err != nil {
 		return err
 	}
-	// Recorded as SENT here already: this transaction is durable before the first byte leaves. If the guard keeps it
-	// from leaving, that is recorded next.
-	if err := tx.InsertCall(ctx, &Call{PartnerID: d.partner.ID, Provider: d.provider.Name, Operation: opCreateProcess, Reference: string(d.process.ID), Number: 1, StartedAt: d.now}); err != nil {
-		return err
-	}
-	d.job = &Job{
-		ID: NewJobID(), Kind: JobProcess, PartnerID: d.partner.ID, Subject: string(d.process.ID),
-		RunAt: d.now.Add(lease), Leased: true, Attempt: 1, CreatedAt: d.now,
-	}
-	if err := tx.InsertJob(ctx, d.job); err != nil {
-		return err
+	if !d.used {
+		if err := d.begin(ctx, tx, lease); err != nil {
+			return err
+		}
 	}
 	if d.key == "" {
 		return nil
@@ -333,6 +336,38 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		answer.PersonID = person.ID
 	}
 	return tx.SaveIdempotent(ctx, answer, d.hash())
+}
+
+// begin records the call that is about to leave, and the job that owns the process.
+func (d *processDraft) begin(ctx context.Context, tx Tx, lease time.Duration) error {
+	// Recorded as SENT here already: this transaction is durable before the first byte leaves. If the guard keeps it
+	// from leaving, that is recorded next.
+	if err := tx.InsertCall(ctx, &Call{PartnerID: d.partner.ID, Provider: d.provider.Name, Operation: opCreateProcess, Reference: string(d.process.ID), Number: 1, StartedAt: d.now}); err != nil {
+		return err
+	}
+	d.job = &Job{
+		ID: NewJobID(), Kind: JobProcess, PartnerID: d.partner.ID, Subject: string(d.process.ID),
+		RunAt: d.now.Add(lease), Leased: true, Attempt: 1, CreatedAt: d.now,
+	}
+	return tx.InsertJob(ctx, d.job)
+}
+
+// everyPartner owns what holds for all partners at once. No partner is called that.
+const everyPartner PartnerID = ""
+
+// spend notes that the SDK token is about to be sent, and reports whether it was noted before, by whichever partner: the provider takes
+// it once, and it is sent at most once. It is kept like an idempotency key, which is far longer than a token lives.
+func (d *processDraft) spend(ctx context.Context, tx Tx) (used bool, err error) {
+	if d.capture.SDKToken == nil {
+		return false, nil
+	}
+	sum := sha256.Sum256([]byte(d.capture.SDKToken.Reveal()))
+	key := "sdk_token\x00" + string(sum[:])
+	noted, _, err := tx.Idempotent(ctx, everyPartner, key, nil, d.now.Add(-keepIdempotencyKeys))
+	if err != nil || noted != nil {
+		return noted != nil, err
+	}
+	return false, tx.SaveIdempotent(ctx, &IdempotentAnswer{PartnerID: everyPartner, Key: key, Mutation: d.mutation, CreatedAt: d.now}, nil)
 }
 
 // ownKey keeps the idempotency keys of a subject token apart from its partner's and from other persons': what one person's page
@@ -422,12 +457,11 @@ func (d *processDraft) person(ctx context.Context, tx Reader) (*Person, error) {
 	if d.document.Empty() && (d.subject.DocumentNumber == nil || d.subject.DocumentNumber.Empty()) {
 		d.checks.required("must be a CPF, unless personId names a person whose CPF is known", "subject", "documentNumber")
 	}
+	if d.name.Empty() && p != nil {
+		d.name = p.Name // also where it is not needed: the documents differ, and one that is sent does no harm (dossier 11, row 18)
+	}
 	if d.needsName && d.name.Empty() {
-		if p != nil && !p.Name.Empty() {
-			d.name = p.Name
-		} else {
-			d.checks.required("is required for this", "subject", "name")
-		}
+		d.checks.required("is required for this", "subject", "name")
 	}
 	return p, nil
 }

@@ -11,6 +11,7 @@
 //	  │
 //	  ├─ bulkhead        in the order of arrival: a slot of max_concurrent ──────────────> Refused bulkhead_full
 //	  ├─ rate budget     waits for a departure, then is asked the two questions again ───> Refused rate_budget
+//	  ├─ prepare         with the turn in hand: the access token is there before a departure is counted
 //	  ├─ breaker         counts from here on; one probe while half-open ─────────────────> Refused breaker_open
 //	  │
 //	  ├─ deadline        of this attempt

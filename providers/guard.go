@@ -57,6 +57,7 @@ type Guard struct {
 	displayName string
 	limits      Limits
 	lane        *lane
+	prepare     func(context.Context) // of the provider; may be nil
 	metrics     *Metrics
 	log         *slog.Logger
 	operations  []*operation
@@ -73,7 +74,7 @@ func Wrap(p kyc.Provider, limits Limits, m *Metrics, log *slog.Logger) (kyc.Prov
 	}
 	g := &Guard{
 		provider: p.Name, displayName: p.DisplayName, limits: limits,
-		lane: newLane(limits), metrics: m, log: log.With("provider", p.Name),
+		lane: newLane(limits), prepare: p.Prepare, metrics: m, log: log.With("provider", p.Name),
 	}
 	p.AnalyzePerson = guarded(g, "analyze_person", p.AnalyzePerson)
 	p.FetchPersonAnalysis = guarded(g, "fetch_person_analysis", p.FetchPersonAnalysis)
@@ -248,11 +249,26 @@ func (o *operation) admit(ctx context.Context) (done func(error), r *refusal) {
 	if r := o.closed(ctx); r != nil {
 		return nil, r
 	}
+	if o.guard.prepare != nil {
+		// With the turn in hand: nobody else can leave without it either, and who waits meanwhile takes no slot and is bounded
+		// by the queue.
+		o.prepare(ctx)
+		if r := o.closed(ctx); r != nil {
+			return nil, r
+		}
+	}
 	done, err := o.breaker.Allow()
 	if err != nil {
 		return nil, o.breakerRefusal(err)
 	}
 	return done, nil
+}
+
+// prepare waits no longer than an attempt would.
+func (o *operation) prepare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, o.guard.limits.Timeout)
+	defer cancel()
+	o.guard.prepare(ctx)
 }
 
 // attempt makes the call and settles it, whatever happens in it.

@@ -732,6 +732,82 @@ func TestRateBudget(t *testing.T) {
 	}
 }
 
+// Calls that wait for an access token leave by the budget when it comes, and not together: at the start, and when a token is lost
+// while others are under way. A token that does not come holds one caller for as long as a call would, and no slot of the others.
+func TestRateBudgetAfterASlowToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		there := make(chan struct{}) // closed when there is a token
+		lose := func() {
+			mu.Lock()
+			there = make(chan struct{})
+			mu.Unlock()
+		}
+		find := func() {
+			mu.Lock()
+			close(there)
+			mu.Unlock()
+		}
+		token := func(ctx context.Context) error {
+			mu.Lock()
+			wait := there
+			mu.Unlock()
+			select {
+			case <-wait:
+				return nil
+			case <-ctx.Done():
+				return upstream(kyc.Unavailable, httpjson.CodeTimeout)
+			}
+		}
+		var d departures
+		p, guard := Wrap(kyc.Provider{
+			Name: "fake", Prepare: func(ctx context.Context) { _ = token(ctx) },
+			FetchPersonAnalysis: func(ctx context.Context, _ kyc.AnalysisID) (kyc.Verdict, error) {
+				if err := token(ctx); err != nil {
+					return kyc.Verdict{}, err
+				}
+				d.note()
+				return kyc.Verdict{Known: true}, nil
+			},
+		}, Limits{RatePerSecond: 10, MaxConcurrent: 30, Timeout: 5 * time.Second}, nil, nil)
+		elapse(3 * time.Second) // past the gentle start
+		var wg sync.WaitGroup
+		for round := range 3 {
+			for range 40 {
+				wg.Go(func() {
+					if _, err := p.FetchPersonAnalysis(t.Context(), "x"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			elapse(2 * time.Second)
+			if round == 0 && guard.lane.used != 1 {
+				t.Errorf("%d slots are taken by callers without a token", guard.lane.used)
+			}
+			find()
+			elapse(2500 * time.Millisecond)
+			lose() // with calls in the queue
+		}
+		find()
+		wg.Wait()
+		if most := d.most(time.Second); most > 10 || len(d.at) != 120 {
+			t.Errorf("%d departures in one second, %d in all", most, len(d.at))
+		}
+		lose() // for good
+		start := time.Now()
+		if _, err := p.FetchPersonAnalysis(t.Context(), "x"); kyc.KindOf(err) != kyc.Unavailable || time.Since(start) > 11100*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start = time.Now()
+		if _, err := p.FetchPersonAnalysis(ctx, "x"); kyc.KindOf(err) != kyc.Refused || time.Since(start) != time.Second || guard.lane.used != 0 || guard.lane.turn {
+			t.Errorf("%v after %v; %d slots, turn %t", err, time.Since(start), guard.lane.used, guard.lane.turn)
+		}
+	})
+}
+
 // The same with the real clock and many callers, where scheduling plays its part.
 func TestRateBudgetForReal(t *testing.T) {
 	t.Parallel()

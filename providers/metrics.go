@@ -61,7 +61,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"provider"}),
 		unknownStatus: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kycgate_provider_unknown_status_total",
-			Help: "Answers whose status we have no meaning for; the person stays pending until somebody adds it.",
+			Help: "Answers with a status, or a word of a result, we have no meaning for; the person does not pass by it until somebody adds it.",
 		}, []string{"provider"}),
 		stale: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kycgate_category_hierarchy_stale_total",

@@ -39,14 +39,16 @@ type processRow struct {
 
 // processContent is the document that is sealed: values revealed, because the types of package kyc redact themselves.
 type processContent struct {
-	DocumentNumber     string         `json:"document_number,omitempty"`
-	Name               string         `json:"name,omitempty"`
-	Email              string         `json:"email,omitempty"`
-	Phone              string         `json:"phone,omitempty"`
-	Purpose            string         `json:"purpose,omitempty"`
-	ReusableDocumentID string         `json:"reusable_document_id,omitempty"`
-	Captured           bool           `json:"captured,omitempty"`
-	Result             *processResult `json:"result,omitempty"`
+	DocumentNumber     string           `json:"document_number,omitempty"`
+	Name               string           `json:"name,omitempty"`
+	Email              string           `json:"email,omitempty"`
+	Phone              string           `json:"phone,omitempty"`
+	Purpose            string           `json:"purpose,omitempty"`
+	ReusableDocumentID string           `json:"reusable_document_id,omitempty"`
+	Captured           bool             `json:"captured,omitempty"`
+	Wanted             []kyc.Capability `json:"wanted,omitempty"`
+	Looks              int              `json:"looks,omitempty"`
+	Result             *processResult   `json:"result,omitempty"`
 }
 
 type processResult struct {
@@ -61,6 +63,7 @@ type processResult struct {
 	PersonName           *string            `json:"person_name,omitempty"`
 	PersonDocument       *string            `json:"person_document,omitempty"`
 	PersonImageURL       *string            `json:"person_image_url,omitempty"`
+	Decision             *kyc.Decision      `json:"decision,omitempty"`
 }
 
 type capturedDocument struct {
@@ -68,6 +71,7 @@ type capturedDocument struct {
 	Type             *string         `json:"type,omitempty"`
 	CpfMatch         *bool           `json:"cpf_match,omitempty"`
 	FaceMatch        *bool           `json:"face_match,omitempty"`
+	FaceMatchUnknown bool            `json:"face_match_unknown,omitempty"`
 	Content          json.RawMessage `json:"content,omitempty"`
 	FileURLs         []string        `json:"file_urls,omitempty"`
 	FileURLsExpireAt *time.Time      `json:"file_urls_expire_at,omitempty"`
@@ -78,6 +82,7 @@ func newProcessContent(p *kyc.Process) processContent {
 	c := processContent{
 		DocumentNumber: s.DocumentNumber.Reveal(), Name: s.Name.Reveal(), Email: s.Email.Reveal(), Phone: s.Phone.Reveal(),
 		Purpose: string(s.Purpose), ReusableDocumentID: s.ReusableDocumentID, Captured: s.Captured,
+		Wanted: p.Wanted, Looks: p.Looks,
 	}
 	r := p.Result
 	if r == nil {
@@ -87,9 +92,10 @@ func newProcessContent(p *kyc.Process) processContent {
 		Liveness: r.Liveness, Identity: r.Identity, RiskScore: r.RiskScore, FraudProfile: r.FraudProfile, Authenticated: r.Authenticated,
 		GovernmentSimilarity: r.GovernmentSimilarity, TransactionID: r.TransactionID,
 		PersonName: revealed(r.PersonName), PersonDocument: revealed(r.PersonDocument), PersonImageURL: revealed(r.PersonImageURL),
+		Decision: r.Decision,
 	}
 	if d := r.Document; d != nil {
-		out := &capturedDocument{ID: d.ID, Type: d.Type, CpfMatch: d.CpfMatch, FaceMatch: d.FaceMatch, FileURLsExpireAt: d.FileUrlsExpireAt}
+		out := &capturedDocument{ID: d.ID, Type: d.Type, CpfMatch: d.CpfMatch, FaceMatch: d.FaceMatch, FaceMatchUnknown: d.FaceMatchUnknown, FileURLsExpireAt: d.FileUrlsExpireAt}
 		if d.Content != nil {
 			out.Content = json.RawMessage(d.Content.Reveal())
 		}
@@ -116,10 +122,10 @@ func (r *processResult) result() *kyc.ProcessResult {
 		Liveness: r.Liveness, Identity: r.Identity, RiskScore: r.RiskScore, FraudProfile: r.FraudProfile, Authenticated: r.Authenticated,
 		GovernmentSimilarity: r.GovernmentSimilarity, TransactionID: r.TransactionID,
 		PersonName: wrapped(r.PersonName, kyc.NewName), PersonDocument: wrapped(r.PersonDocument, kyc.NewDocumentNumber),
-		PersonImageURL: wrapped(r.PersonImageURL, kyc.NewPersonalText),
+		PersonImageURL: wrapped(r.PersonImageURL, kyc.NewPersonalText), Decision: r.Decision,
 	}
 	if d := r.Document; d != nil {
-		out.Document = &kyc.CapturedDocument{ID: d.ID, Type: d.Type, CpfMatch: d.CpfMatch, FaceMatch: d.FaceMatch, FileUrlsExpireAt: d.FileURLsExpireAt}
+		out.Document = &kyc.CapturedDocument{ID: d.ID, Type: d.Type, CpfMatch: d.CpfMatch, FaceMatch: d.FaceMatch, FaceMatchUnknown: d.FaceMatchUnknown, FileUrlsExpireAt: d.FileURLsExpireAt}
 		if d.Content != nil {
 			out.Document.Content = new(kyc.NewPersonalJSON(d.Content))
 		}
@@ -174,7 +180,7 @@ func (r *processRow) process(c *crypt, q *session) (*kyc.Process, error) {
 	if err := k.unsealJSON("processes", "content", r.ID, r.SealedContent, &content); err != nil {
 		return nil, err
 	}
-	p.Request, p.Result = content.request(), content.Result.result()
+	p.Request, p.Result, p.Wanted, p.Looks = content.request(), content.Result.result(), content.Wanted, content.Looks
 	return p, nil
 }
 

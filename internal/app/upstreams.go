@@ -120,6 +120,7 @@ func unicoSettings(o Options) (*providers.Configured[unico.Config], error) {
 	settings := &providers.Configured[unico.Config]{
 		Limits: limits(u.Upstream, c.AnswerWithin),
 		Config: unico.Config{
+			Timeout: limits(u.Upstream, c.AnswerWithin).Timeout,
 			BaseURL: u.BaseURL, TokenURL: u.TokenURL, ServiceAccount: u.ServiceAccount, TenantID: u.TenantID, PrivateKey: key, Audience: u.Audience,
 			WebhookAuth: u.WebhookAuth.Reveal, Production: c.Environment == config.Production, Version: o.Version.Version,
 		},

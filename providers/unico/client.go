@@ -2,6 +2,7 @@ package unico
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -54,7 +55,11 @@ func (u *unico) reusableDocuments(ctx context.Context, r kyc.ReusableDocumentsRe
 		Query: url.Values{"code": {r.DocumentNumber.Reveal()}, "type": {string(kind)}},
 	})
 	if err != nil {
-		return nil, readError(opReusableDocuments, resp, err)
+		err = readError(opReusableDocuments, resp, err)
+		if kyc.KindOf(err) == kyc.NotFound { // unknown, or not this tenant's: nothing to reuse (dossier 7.6)
+			return []kyc.ReusableDocument{}, nil
+		}
+		return nil, err
 	}
 	return readDocuments(resp)
 }
@@ -73,7 +78,7 @@ func (u *unico) do(ctx context.Context, key *APIKey, r httpjson.Request) (httpjs
 			h["APIKEY"] = []string{key.Key()} // as every generation spells it
 		}
 		resp, err := client.Do(ctx, r)
-		if err == nil || attempt > 1 || !tokenRefused(resp) {
+		if err == nil || attempt > 1 || !tokenRefused(r.Method, resp) {
 			return resp, err
 		}
 		u.tokens.forget(token)
@@ -130,18 +135,15 @@ type processAnswer struct {
 	ID       lenient        `json:"id"`
 	Status   number         `json:"status"`
 	Liveness number         `json:"liveness"`
-	Unico    result         `json:"unicoId"`
-	Fraud    result         `json:"identityFraudsters"`
+	Unico    said           `json:"unicoId"`
+	Fraud    said           `json:"identityFraudsters"`
+	Decision said           `json:"idCloud"`
 	Score    number         `json:"score"`
 	Gov      government     `json:"government"`
 	Authed   truth          `json:"authenticated"` // a 1:1, second generation
 	Biometry biometry       `json:"biometryToken"` // a 1:1, third generation
 	Document documentAnswer `json:"document"`
 	More     additional     `json:"processAdditionalInfo"`
-}
-
-type result struct {
-	Result lenient `json:"result"`
 }
 
 type government struct {
@@ -168,11 +170,14 @@ type additional struct {
 	PersonImage    lenient `json:"personImage"`
 }
 
+// documentsAnswer is the object of the third generation; the newest answers with the list alone (dossier 8.1).
 type documentsAnswer struct {
-	Items *[]struct {
-		DocumentType lenient `json:"documentType"`
-		DocumentID   lenient `json:"documentId"`
-	} `json:"items"`
+	Items json.RawMessage `json:"items"` // null is none, absent is no answer
+}
+
+type reusableItem struct {
+	DocumentType lenient `json:"documentType"`
+	DocumentID   lenient `json:"documentId"`
 }
 
 // refusal is the body of an error in all its variants (dossier 7.1).

@@ -49,9 +49,13 @@ func (n *number) UnmarshalJSON(b []byte) error {
 }
 
 // truth is true or false, as such or as text, or absent.
-type truth struct{ value, ok bool }
+type truth struct {
+	value, ok bool
+	given     bool // something stands there, even if it is neither
+}
 
 func (t *truth) UnmarshalJSON(b []byte) error {
+	t.given = t.given || !bytes.Equal(b, []byte("null"))
 	switch strings.ToLower(strings.Trim(string(b), `" `)) {
 	case "true":
 		t.value, t.ok = true, true
@@ -94,12 +98,31 @@ func (t *texts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// An object where a page shows another type reads as absent too.
-
-func (r *result) UnmarshalJSON(b []byte) error {
-	type plain result
-	return tolerate(b, (*plain)(r))
+// said is an object with one word in it, `result`. What is there and cannot be read is not absent: it may be the no.
+type said struct {
+	word  string // in small letters
+	given bool   // something stands there
+	bare  bool   // without the object around it
 }
+
+func (s *said) UnmarshalJSON(b []byte) error {
+	if bytes.Equal(b, []byte("null")) {
+		return nil
+	}
+	var o struct {
+		Result lenient `json:"result"`
+	}
+	bare := len(b) == 0 || b[0] != '{'
+	if bare {
+		_ = o.Result.UnmarshalJSON(b) // never fails
+	} else if err := json.Unmarshal(b, &o); err != nil {
+		return err
+	}
+	*s = said{word: strings.ToLower(strings.TrimSpace(string(o.Result))), given: true, bare: bare}
+	return nil
+}
+
+// An object where a page shows another type reads as absent too.
 
 func (g *government) UnmarshalJSON(b []byte) error {
 	type plain government
@@ -108,6 +131,9 @@ func (g *government) UnmarshalJSON(b []byte) error {
 
 func (v *biometry) UnmarshalJSON(b []byte) error {
 	type plain biometry
+	if len(b) > 0 && b[0] != '{' { // the answer itself, perhaps; it must not pass for none
+		return v.Result.UnmarshalJSON(b)
+	}
 	return tolerate(b, (*plain)(v))
 }
 

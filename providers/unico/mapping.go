@@ -1,6 +1,7 @@
 package unico
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -62,7 +63,8 @@ var statuses = map[int]kyc.ProcessStatus{
 }
 
 // readVerdict reads an answer to either call. Without an id, or about another process than the one asked for,
-// it is no answer: nobody is approved by somebody else's verdict.
+// it is no answer: nobody is approved by somebody else's verdict. With an id and no status it was taken, and
+// where it stands is unknown.
 func readVerdict(op string, kind kyc.ProcessKind, asked string, resp httpjson.Response, now time.Time) (kyc.ProcessVerdict, error) {
 	var a processAnswer
 	if err := httpjson.Decode(op, resp, &a); err != nil {
@@ -81,34 +83,40 @@ func readVerdict(op string, kind kyc.ProcessKind, asked string, resp httpjson.Re
 		if status, known := statuses[a.Status.value]; known {
 			v.Status, v.Known = status, true
 		}
-	case a.Status.given: // a word where a number belongs
-	case kind == kyc.KindFaceValidation && a.matched().ok:
+	case a.Status.given: // a word where a number belongs: unknown
+	case kind == kyc.KindFaceValidation && (a.Authed.ok || a.Biometry.Result.ok):
 		// The second generation's 1:1 answers at once and lists no status (dossier 5).
 		v.Status, v.Known = kyc.ProcessCompleted, true
-	default:
-		return kyc.ProcessVerdict{}, httpjson.BadAnswer(op)
 	}
 	if v.Status == kyc.ProcessCompleted {
 		v.Result = a.result(now)
+		v.Unclear = a.unclear(v.Result)
 	}
 	return v, nil
 }
 
-// matched is the answer of a 1:1 in either form (dossier 11, row 6).
+// matched is the answer of a 1:1 in either form (dossier 11, row 6). Two that do not agree are none.
 func (a *processAnswer) matched() truth {
-	if a.Authed.ok {
-		return a.Authed
+	first, second := a.Authed, a.Biometry.Result
+	switch {
+	case !second.given:
+		return first
+	case !first.given, first == second:
+		return second
+	default:
+		return truth{given: true}
 	}
-	return a.Biometry.Result
 }
 
-// result maps what a finished process found. A value outside of what is documented is dropped: nothing is
-// concluded from it. kyc decides what of the rest this process may show.
+// result maps what a finished process found. A value outside of what is documented is dropped, so that nothing is
+// concluded from it, or unknown where its absence would speak for the person. kyc decides what of the rest this
+// process may show.
 func (a *processAnswer) result(now time.Time) *kyc.ProcessResult {
 	r := &kyc.ProcessResult{
 		Liveness:       mapped(liveness, a.Liveness.value),
-		Identity:       mapped(identities, word(a.Unico.Result)),
-		FraudProfile:   fraudProfile(word(a.Fraud.Result)),
+		Identity:       a.identity(),
+		FraudProfile:   meant(a.Fraud, frauds, kyc.FraudUnknown),
+		Decision:       meant(a.Decision, decisions, kyc.DecisionUnknown),
 		Authenticated:  a.matched().pointer(),
 		PersonName:     wrapped(a.More.PersonName, kyc.NewName),
 		PersonDocument: wrapped(a.More.PersonDocument, kyc.NewDocumentNumber),
@@ -129,28 +137,40 @@ func (a *processAnswer) result(now time.Time) *kyc.ProcessResult {
 
 var (
 	liveness   = map[int]kyc.Liveness{1: kyc.LivenessLive, 2: kyc.LivenessNotLive}
-	identities = map[string]kyc.IdentityMatch{
-		"yes": kyc.IdentityYes, "sim": kyc.IdentityYes, "no": kyc.IdentityNo, "não": kyc.IdentityNo, "nao": kyc.IdentityNo,
-		"inconclusive": kyc.IdentityInconclusive, "inconclusivo": kyc.IdentityInconclusive,
+	identities = map[string]kyc.IdentityMatch{"yes": kyc.IdentityYes, "no": kyc.IdentityNo, "inconclusive": kyc.IdentityInconclusive}
+	// frauds are the words of the behaviour alert; the second generation's table says "sim" (dossier 11, row 4). No word means clear.
+	frauds = map[string]kyc.FraudProfile{"yes": kyc.FraudYes, "sim": kyc.FraudYes, "inconclusive": kyc.FraudInconclusive}
+	// decisions are the words of idCloud in both vocabularies (dossier 11, row 29).
+	decisions = map[string]kyc.Decision{
+		"approved": kyc.DecisionApproved, "denied": kyc.DecisionDenied, "reproved": kyc.DecisionDenied,
+		"critical-risk": kyc.DecisionDenied, "risk-critical": kyc.DecisionDenied, "high-risk": kyc.DecisionDenied, "risk-high": kyc.DecisionDenied,
+		"inconclusive": kyc.DecisionInconclusive, "retry": kyc.DecisionInconclusive,
 	}
 )
 
-// fraudProfile reads the behaviour alert. Only its two documented words mean anything (dossier 11, row 4); any
-// other is UNKNOWN, which nobody may read as clear.
-func fraudProfile(s string) *kyc.FraudProfile {
-	switch s {
-	case "":
+// identity is a word in its object: no page shows it bare, so a bare one is not understood.
+func (a *processAnswer) identity() *kyc.IdentityMatch {
+	if a.Unico.bare {
 		return nil
-	case "yes", "sim":
-		return new(kyc.FraudYes)
-	case "inconclusive", "inconclusivo":
-		return new(kyc.FraudInconclusive)
-	default:
-		return new(kyc.FraudUnknown)
 	}
+	return mapped(identities, a.Unico.word)
 }
 
-func word(s lenient) string { return strings.ToLower(strings.TrimSpace(string(s))) }
+// meant is what a word means, and unknown when there is something else: nobody may read that as clear.
+func meant[V any](s said, words map[string]V, unknown V) *V {
+	if v := mapped(words, s.word); v != nil || !s.given {
+		return v
+	}
+	return &unknown
+}
+
+// unclear reports whether something was said that has no meaning here; the operator is told by a metric.
+func (a *processAnswer) unclear(r *kyc.ProcessResult) bool {
+	matched := a.matched()
+	return a.Unico.given && r.Identity == nil || a.Liveness.given && r.Liveness == nil || matched.given && !matched.ok ||
+		r.FraudProfile != nil && *r.FraudProfile == kyc.FraudUnknown || r.Decision != nil && *r.Decision == kyc.DecisionUnknown ||
+		r.Document != nil && r.Document.FaceMatchUnknown
+}
 
 func mapped[K comparable, V any](m map[K]V, k K) *V {
 	if v, ok := m[k]; ok {
@@ -174,7 +194,7 @@ func (d documentAnswer) document(now time.Time) *kyc.CapturedDocument {
 	if id == "" {
 		return nil
 	}
-	out := &kyc.CapturedDocument{ID: id, CpfMatch: d.CpfMatch.pointer(), FaceMatch: d.FaceMatch.pointer()}
+	out := &kyc.CapturedDocument{ID: id, CpfMatch: d.CpfMatch.pointer(), FaceMatch: d.FaceMatch.pointer(), FaceMatchUnknown: d.FaceMatch.given && !d.FaceMatch.ok}
 	if t := kyc.CodeLike(string(d.Type)); t != "" {
 		out.Type = &t
 	}
@@ -193,15 +213,20 @@ func (d documentAnswer) document(now time.Time) *kyc.CapturedDocument {
 // readDocuments skips what has no id: "none" is an empty list in one generation and one empty object in
 // another (dossier 8.1).
 func readDocuments(resp httpjson.Response) ([]kyc.ReusableDocument, error) {
-	var a documentsAnswer
-	if err := httpjson.Decode(opReusableDocuments, resp, &a); err != nil {
-		return nil, err
+	list := resp.Body
+	if body := bytes.TrimSpace(list); !bytes.HasPrefix(body, []byte("[")) {
+		var a documentsAnswer
+		if err := httpjson.Decode(opReusableDocuments, resp, &a); err != nil {
+			return nil, err
+		}
+		list = a.Items
 	}
-	if a.Items == nil {
+	var items []reusableItem
+	if len(list) == 0 || json.Unmarshal(list, &items) != nil {
 		return nil, httpjson.BadAnswer(opReusableDocuments)
 	}
 	out := []kyc.ReusableDocument{}
-	for _, item := range *a.Items {
+	for _, item := range items {
 		id := kyc.CodeLike(string(item.DocumentID))
 		if id != "" && id != "unknown" {
 			out = append(out, kyc.ReusableDocument{DocumentID: id, DocumentType: kyc.CodeLike(string(item.DocumentType))})
@@ -262,8 +287,16 @@ var codes = map[string]meaning{
 	"99999": {kind: kyc.Ambiguous}, "510": {kind: kyc.Ambiguous}, "10700": {kind: kyc.Ambiguous}, "20502": {kind: kyc.Ambiguous}, "20503": {kind: kyc.Ambiguous},
 }
 
-// tokenRefused reports whether a new token may help: the numbers of a bad token, and a 401 without one.
-func tokenRefused(resp httpjson.Response) bool {
+// tokenRefused reports whether a new token may help: the numbers of a bad token, and a 401 without one. A creation
+// is sent again only after a status that says it was not taken: any other is ambiguous whatever its body says.
+func tokenRefused(method string, resp httpjson.Response) bool {
+	switch resp.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden: // the documented ones (dossier 11, row 12)
+	default:
+		if method != http.MethodGet {
+			return false
+		}
+	}
 	switch errorNumber(resp) {
 	case "10501", "10502", "30017", "20001":
 		return true
@@ -294,7 +327,8 @@ func judged(op string, resp httpjson.Response, err error) (*kyc.Error, meaning, 
 	}
 	out := *e
 	out.Op = op
-	if resp.Status < 400 || resp.Status == http.StatusTooManyRequests || resp.Status == http.StatusServiceUnavailable {
+	switch {
+	case resp.Status < 400, resp.Status == http.StatusRequestTimeout, resp.Status == http.StatusTooManyRequests, resp.Status == http.StatusServiceUnavailable:
 		return &out, meaning{}, false // no answer, or one that says "later" whatever its body says
 	}
 	number := errorNumber(resp)

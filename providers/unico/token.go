@@ -25,8 +25,8 @@ const opToken = Name + ".token"
 // The times of a token. The lifetimes are documented (dossier 3.2); the pauses are ours.
 const (
 	tokenLifetime   = time.Hour
-	renewBefore     = 10 * time.Minute
-	tokenTimeout    = 10 * time.Second
+	renewBefore     = 10 * time.Minute // or half of its life, if that is shorter
+	tokenTimeout    = 10 * time.Second // when none is configured
 	maxTokenPause   = 5 * time.Minute
 	firstTokenPause = 2 * time.Second
 	lockedPause     = 15 * time.Minute // of 1.2.18: trying on makes it longer
@@ -41,10 +41,12 @@ type tokenSource struct {
 	issuer   string
 	audience string
 	key      *rsa.PrivateKey
+	timeout  time.Duration
 	now      func() time.Time
 
 	mu       sync.Mutex
 	token    string
+	renew    time.Time // from here on it is renewed
 	expires  time.Time
 	fetching chan struct{} // closed when the request under way has ended; nil when there is none
 	err      error         // of the last request, while it stands
@@ -55,22 +57,24 @@ type tokenSource struct {
 }
 
 func newTokenSource(c Config, client httpjson.Client) *tokenSource {
+	if c.Timeout <= 0 {
+		c.Timeout = tokenTimeout
+	}
 	return &tokenSource{
-		http: client, url: c.TokenURL, key: c.PrivateKey, now: c.Now,
+		http: client, url: c.TokenURL, key: c.PrivateKey, timeout: c.Timeout, now: c.Now,
 		issuer:   c.ServiceAccount + "@" + c.TenantID + ".iam.acesso.io",
 		audience: strings.TrimRight(c.Audience, "/"), // with a slash it is another audience (dossier 3.1)
 	}
 }
 
-// get gives a token that is valid now. One that ends within ten minutes is renewed by whoever comes first,
-// while the others go on with it.
+// get gives a token that is valid now. One that ends soon is renewed by whoever comes first, while the others go
+// on with it.
 func (s *tokenSource) get(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	for {
 		now := s.now()
-		left := s.expires.Sub(now)
 		switch {
-		case s.token != "" && left > renewBefore:
+		case s.token != "" && now.Before(s.renew):
 			defer s.mu.Unlock()
 			return s.token, nil
 		case s.fetching == nil && !now.Before(s.until):
@@ -78,7 +82,7 @@ func (s *tokenSource) get(ctx context.Context) (string, error) {
 			// Detached: it is for everybody, and must not end with the caller that happened to be first.
 			go s.fetch(context.WithoutCancel(ctx), s.fetching)
 		}
-		if s.token != "" && left > 0 {
+		if s.token != "" && now.Before(s.expires) {
 			defer s.mu.Unlock()
 			return s.token, nil
 		}
@@ -120,7 +124,7 @@ func (s *tokenSource) forget(token string) {
 }
 
 func (s *tokenSource) fetch(ctx context.Context, done chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	token, lifetime, err := s.request(ctx)
 	s.mu.Lock()
@@ -128,6 +132,7 @@ func (s *tokenSource) fetch(ctx context.Context, done chan struct{}) {
 	now := s.now()
 	if err == nil {
 		s.token, s.expires = token, now.Add(lifetime)
+		s.renew = s.expires.Add(-min(renewBefore, lifetime/2))
 		s.err, s.until, s.failures = nil, time.Time{}, 0
 	} else {
 		s.failures++

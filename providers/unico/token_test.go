@@ -1,6 +1,7 @@
 package unico_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -181,6 +183,76 @@ func TestTokenRenewal(t *testing.T) {
 	}
 }
 
+// A token that lives for less than twenty minutes is used for half of its life, not for one call.
+func TestShortTokens(t *testing.T) {
+	t.Parallel()
+	var clock atomic.Int64
+	host := newIdentity(t, func(n int) (int, string) { return 200, fmt.Sprintf(`{"access_token":"token-%d","expires_in":300}`, n) })
+	c := config(api(t, func(string) (int, string) { return 200, live }), host.url)
+	c.Now = func() time.Time { return time.Unix(1_800_000_000+clock.Load(), 0) }
+	p := newProvider(t, c)
+	for _, tt := range []struct{ at, tokens int }{{0, 1}, {1, 1}, {149, 1}, {150, 2}} {
+		clock.Store(int64(tt.at))
+		for range 5 {
+			if _, err := p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(10 * time.Second); host.count() < tt.tokens && time.Now().Before(deadline); {
+			runtime.Gosched() // a renewal goes on beside the calls
+		}
+		if host.count() != tt.tokens {
+			t.Errorf("after %d s: %d tokens, want %d", tt.at, host.count(), tt.tokens)
+		}
+	}
+}
+
+// What the guard asks for before a call is what the call needs, and an ended context ends the wait.
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	host := newIdentity(t, func(n int) (int, string) { <-gate; return good(n) })
+	p := newProvider(t, config(api(t, func(string) (int, string) { return 200, live }), host.url))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.Prepare(ctx)
+	close(gate)
+	p.Prepare(t.Context())
+	if _, err := p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err != nil || host.count() != 1 {
+		t.Errorf("%v after %d requests for a token", err, host.count())
+	}
+}
+
+// A token host that hangs is given up after the provider's own timeout, and then told of without asking again.
+func TestTokenTimeout(t *testing.T) {
+	t.Parallel()
+	hang := make(chan struct{})
+	var asked atomic.Int64
+	host := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-hang:
+		}
+	}))
+	t.Cleanup(host.Close)
+	t.Cleanup(func() { close(hang) })
+	c := config(api(t, func(string) (int, string) { t.Error("a call left without a token"); return 200, live }), host.URL)
+	c.Timeout = 50 * time.Millisecond
+	p := newProvider(t, c)
+	start := time.Now()
+	for range 2 {
+		_, err := p.CreateProcess(t.Context(), request(kyc.KindLiveness))
+		if kyc.KindOf(err) != kyc.Unavailable || asked.Load() != 1 {
+			t.Errorf("%v after %d requests", err, asked.Load())
+		}
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // A call whose token is refused is made once more with a new one, and not a third time.
 func TestTokenRefused(t *testing.T) {
 	t.Parallel()
@@ -219,6 +291,32 @@ func TestTokenRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A creation that may have been taken is not sent again, whatever number its answer carries; a read is.
+func TestTokenRefusedByAnAmbiguousAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{302, 408, 429, 500, 502, 503, 504} {
+		for _, number := range []string{"10501", "10502", "20001", "30017"} {
+			host := newIdentity(t, good)
+			var calls atomic.Int64
+			p := newProvider(t, config(api(t, func(string) (int, string) {
+				calls.Add(1)
+				return status, `{"error":{"code":"` + number + `"}}`
+			}), host.url))
+			_, err := p.CreateProcess(t.Context(), request(kyc.KindLiveness))
+			want := kyc.Ambiguous
+			if status == 429 {
+				want = kyc.RateLimited
+			}
+			if kyc.KindOf(err) != want || calls.Load() != 1 || host.count() != 1 {
+				t.Errorf("%d with %s: %v after %d calls and %d tokens", status, number, err, calls.Load(), host.count())
+			}
+			if _, err = p.FetchProcess(t.Context(), kyc.ProcessReference{ProviderProcessID: processID}); err == nil || calls.Load() != 3 || host.count() != 2 {
+				t.Errorf("a read, %d with %s: %v after %d calls and %d tokens", status, number, err, calls.Load(), host.count())
+			}
+		}
 	}
 }
 

@@ -12,12 +12,13 @@
 //	limits      10 requests a second per tenant (10)
 //
 // The documentation has four generations that disagree (dossier, "How to read it"). We send what the second
-// documents and read what all of them answer: names in any case, numbers as text and the reverse, "sim" for
-// "yes", `authenticated` or `biometryToken.result`, `description` or `message`. What is used of an answer is
-// its `status` (11, row 26), never which call it came by.
+// documents and read what all of them answer: names in any case, numbers as text and the reverse, `authenticated` or
+// `biometryToken.result`, `description` or `message`. What is used of an answer is its `status` (11, row 26), never
+// which call it came by.
 package unico
 
 import (
+	"context"
 	"crypto/rsa"
 	"errors"
 	"net/http"
@@ -45,9 +46,11 @@ type Config struct {
 	// WebhookAuth is "header: value", split at the first colon; without one it is the value of Authorization
 	// (dossier 9). Without any no callback is believed.
 	WebhookAuth func() string
-	Production  bool
-	Version     string           // of kycgate, for User-Agent
-	Now         func() time.Time // nil: time.Now
+	// Timeout bounds a request for a token, all its attempts together; 0 is 10 s. Other calls end with their context.
+	Timeout    time.Duration
+	Production bool
+	Version    string           // of kycgate, for User-Agent
+	Now        func() time.Time // nil: time.Now
 }
 
 // APIKey is a key of Unico's and what was enabled on it.
@@ -87,6 +90,7 @@ func New(c Config, client *http.Client) (kyc.Provider, error) {
 	}
 	p := kyc.Provider{
 		Name: Name, DisplayName: "Unico",
+		Prepare:       func(ctx context.Context) { _, _ = u.tokens.get(ctx) }, // whoever calls hears of the error
 		CreateProcess: u.createProcess, FetchProcess: u.fetchProcess, ProcessCapabilities: u.capabilities, ProcessImages: images,
 		ParseCallback: callbackParser(c.WebhookAuth),
 	}

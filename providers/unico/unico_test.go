@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +135,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer: answer, Unknown: unknown, Kinds: createKinds,
 				Refusal:    providertest.Refusal{Status: 400, Body: `{"error":{"code":"20507","description":"O parâmetro subject.code é inválido."}}`},
-				Unreadable: []string{`{"status":3,"liveness":1}`, `{"id":"` + processID + `"}`, `{"id":"` + processID + `","status":null}`},
+				Unreadable: []string{`{"status":3,"liveness":1}`, `{"id":null,"status":3}`},
 			},
 			{
 				Slot: "FetchProcess",
@@ -150,8 +151,10 @@ func TestConformance(t *testing.T) {
 				Call: func(ctx context.Context, p kyc.Provider) (any, error) {
 					return p.ReusableDocuments(ctx, kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
 				},
-				Answer:  `{"items":[{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}]}`,
-				Refusal: providertest.Refusal{},
+				Answer:   `{"items":[{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}]}`,
+				Refusal:  providertest.Refusal{},
+				Answered: []int{404},
+				Readable: []string{"[]"},
 			},
 		},
 	})
@@ -179,7 +182,8 @@ func show(r *kyc.ProcessResult) string {
 		S *int               `json:",omitempty"`
 		A *bool              `json:",omitempty"`
 		G *int               `json:",omitempty"`
-	}{r.Liveness, r.Identity, r.FraudProfile, r.RiskScore, r.Authenticated, r.GovernmentSimilarity})
+		D *kyc.Decision      `json:",omitempty"`
+	}{r.Liveness, r.Identity, r.FraudProfile, r.RiskScore, r.Authenticated, r.GovernmentSimilarity, r.Decision})
 	if err != nil {
 		panic(err)
 	}
@@ -221,6 +225,8 @@ func TestAnswers(t *testing.T) {
 		"canceled":                    {kyc.KindLiveness, `"status":4`, kyc.ProcessCanceled, true, `none`},
 		"failed":                      {kyc.KindLiveness, `"status":5`, kyc.ProcessFailed, true, `none`},
 		"status nobody knows":         {kyc.KindLiveness, `"status":6,"liveness":1`, kyc.ProcessProcessing, false, `none`},
+		"no status":                   {kyc.KindLiveness, `"liveness":1`, kyc.ProcessProcessing, false, `none`},
+		"status null":                 {kyc.KindLiveness, `"status":null,"liveness":1`, kyc.ProcessProcessing, false, `none`},
 		"status as a word":            {kyc.KindLiveness, `"status":"FINISHED","liveness":1`, kyc.ProcessProcessing, false, `none`},
 		"capitals":                    {kyc.KindIdentityVerification, `"Status":3,"Liveness":1,"UnicoId":{"Result":"yes"},"Score":28`, kyc.ProcessCompleted, true, `{"L":"LIVE","I":"YES","S":28}`},
 		"objects where others expect": {kyc.KindIdentityVerification, `"status":3,"unicoId":"yes","government":87,"document":[],"processAdditionalInfo":null,"liveness":{"a":1}`, kyc.ProcessCompleted, true, `{}`},
@@ -267,10 +273,96 @@ func TestDocumentAnswer(t *testing.T) {
 	if *r.TransactionID != "6f9619ff-8b86-4011-b42d-00cf4fc964ff" || r.PersonName.Reveal() != "Ana" || r.PersonDocument.Reveal() != "52998224725" || r.PersonImageURL.Reveal() != "https://u/3" {
 		t.Errorf("%+v", r)
 	}
-	for _, body := range []string{`{"items":[]}`, `{"items":[{}]}`, `{"items":[{"documentType":"x"}]}`} {
-		list, err := served(t, 200, body).ReusableDocuments(t.Context(), kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
-		if err != nil || list == nil || len(list) != 0 {
-			t.Errorf("%s: %v, %v", body, list, err)
+}
+
+// None, in every form it is documented in, is an empty list; what is no list at all is no answer (dossier 8.1).
+func TestReusableDocuments(t *testing.T) {
+	t.Parallel()
+	one := `{"documentType":"unico.moja.dictionary.br.rg.v2.Rg","documentId":"2aaf6037-0153-415d-b9fe-cf7e8198408f"}`
+	for _, tt := range []struct {
+		status int
+		body   string
+		n      int // -1: no answer
+	}{
+		{200, `{"items":[]}`, 0}, {200, `{"items":[{}]}`, 0}, {200, `{"items":[{"documentType":"x"}]}`, 0}, {200, `{"items":null}`, 0},
+		{200, `[]`, 0}, {200, ` [{}]`, 0}, {200, `[` + one + `]`, 1}, {200, `{"items":[` + one + `,{}]}`, 1},
+		{404, `{"error":{"code":"50001","description":"O processo informado não foi encontrado."}}`, 0}, {404, ``, 0},
+		{200, `{}`, -1}, {200, `null`, -1}, {200, `{"items":"x"}`, -1}, {200, `["x"]`, -1}, {200, `<html>`, -1}, {200, ``, -1},
+		{400, `{"error":{"code":"50001"}}`, 0}, {403, `{"error":{"code":"10201"}}`, -1}, {500, `[]`, -1},
+	} {
+		list, err := served(t, tt.status, tt.body).ReusableDocuments(t.Context(), kyc.ReusableDocumentsRequest{DocumentNumber: kyc.NewDocumentNumber("52998224725")})
+		if tt.n < 0 && err == nil || tt.n >= 0 && (err != nil || list == nil || len(list) != tt.n) {
+			t.Errorf("%d %s: %v, %v", tt.status, tt.body, list, err)
+		}
+	}
+}
+
+// What is there and cannot be read is unknown, never absent and never a yes; and somebody is told of it.
+func TestUnclearAnswers(t *testing.T) {
+	t.Parallel()
+	iv, fv := kyc.KindIdentityVerification, kyc.KindFaceValidation
+	for _, tt := range []struct {
+		kind    kyc.ProcessKind
+		body    string
+		result  string
+		unclear bool
+	}{
+		{iv, `"status":3,"unicoId":{"result":"yes"},"liveness":1`, `{"L":"LIVE","I":"YES"}`, false},
+		{iv, `"status":3,"unicoId":{"result":"sim"}`, `{}`, true}, // a word of the alert's only
+		{iv, `"status":3,"unicoId":{"result":true}`, `{}`, true},
+		{iv, `"status":3,"unicoId":null,"liveness":null`, `{}`, false},
+		{iv, `"status":3,"liveness":3`, `{}`, true},
+		{iv, `"status":3,"identityFraudsters":"yes"`, `{"F":"YES"}`, false},
+		{iv, `"status":3,"identityFraudsters":"Inconclusive"`, `{"F":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"identityFraudsters":null`, `{}`, false},
+		{iv, `"status":3,"identityFraudsters":{"result":true}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":1}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":null}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{"result":["yes"]}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":{}`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":[]`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":1`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":false`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"identityFraudsters":""`, `{"F":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":{"result":"approved"}`, `{"D":"APPROVED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"denied"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"reproved"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"critical-risk"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"risk-critical"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"high-risk"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"RISK-HIGH"}`, `{"D":"DENIED"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"inconclusive"}`, `{"D":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"retry"}`, `{"D":"INCONCLUSIVE"}`, false},
+		{iv, `"status":3,"idCloud":{"result":"medium-risk"}`, `{"D":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":7`, `{"D":"UNKNOWN"}`, true},
+		{iv, `"status":3,"idCloud":null`, `{}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"true"}`, `{"A":true}`, false},
+		{fv, `"status":3,"authenticated":false,"biometryToken":{"result":"false"}`, `{"A":false}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"false"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":false,"biometryToken":{"result":"true"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{"result":"maybe"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":"maybe","biometryToken":{"result":"true"}`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":false`, `{}`, true},
+		{fv, `"status":3,"authenticated":true,"biometryToken":{}`, `{"A":true}`, false},
+		{fv, `"status":3,"authenticated":true,"biometryToken":null`, `{"A":true}`, false},
+		{fv, `"authenticated":true,"biometryToken":{"result":"false"}`, `{}`, true}, // an answer without a status
+	} {
+		v, err := served(t, 200, `{"id":"`+processID+`",`+tt.body+`}`).CreateProcess(t.Context(), request(tt.kind))
+		if err != nil || v.Status != kyc.ProcessCompleted || show(v.Result) != tt.result || v.Unclear != tt.unclear {
+			t.Errorf("%s: %s %s, unclear %t, %v", tt.body, v.Status, show(v.Result), v.Unclear, err)
+		}
+	}
+	for match, want := range map[string]string{`true`: "true false", `"false"`: "false false", `"maybe"`: "none true", `1`: "none true", `{}`: "none true", `null`: "none false"} {
+		v, err := served(t, 200, `{"id":"`+processID+`","status":3,"document":{"id":"d-1","cpfMatch":true,"faceMatch":`+match+`}}`).CreateProcess(t.Context(), request(kyc.KindDocumentCapture))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "none"
+		if d := v.Result.Document; d.FaceMatch != nil {
+			got = strconv.FormatBool(*d.FaceMatch)
+		}
+		if got += " " + strconv.FormatBool(v.Result.Document.FaceMatchUnknown); got != want || v.Unclear != strings.HasSuffix(want, "true") {
+			t.Errorf("faceMatch %s: %s, want %s", match, got, want)
 		}
 	}
 }

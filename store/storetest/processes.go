@@ -24,7 +24,7 @@ func newProcess(partner kyc.PartnerID, person *kyc.Person) *kyc.Process {
 func newFullProcess(partner kyc.PartnerID, person *kyc.Person) *kyc.Process {
 	p := newProcess(partner, person)
 	p.Kind, p.Capabilities = kyc.KindDocumentCapture, []kyc.Capability{kyc.CapLiveness, kyc.CapDocumentCapture}
-	p.ReferenceID, p.UseCase = new(kyc.NewProcessID()), new("Onboarding")
+	p.ReferenceID, p.UseCase, p.Wanted, p.Looks = new(kyc.NewProcessID()), new("Onboarding"), []kyc.Capability{kyc.CapFraudProfile}, 2
 	p.Request = kyc.ProcessSubject{
 		DocumentNumber: kyc.NewDocumentNumber("52998224725"), Name: kyc.NewName("João 💚"), Email: kyc.NewEmailAddress("a@b.test"), Phone: kyc.NewPhoneNumber("+5511987654321"),
 		Purpose: kyc.PurposeFGTS, ReusableDocumentID: "d-1", Captured: true,
@@ -32,9 +32,9 @@ func newFullProcess(partner kyc.PartnerID, person *kyc.Person) *kyc.Process {
 	p.Apply(kyc.ProcessVerdict{ProviderProcessID: "80371b2a-3ac7-432e-866d-57fe37896ac6", Status: kyc.ProcessCompleted, Known: true, Result: &kyc.ProcessResult{
 		Liveness: new(kyc.LivenessLive), Identity: new(kyc.IdentityInconclusive), RiskScore: new(-65), FraudProfile: new(kyc.FraudUnknown), Authenticated: new(false),
 		GovernmentSimilarity: new(-1), TransactionID: new("t-1"), PersonName: new(kyc.NewName("João")), PersonDocument: new(kyc.NewDocumentNumber("52998224725")),
-		PersonImageURL: new(kyc.NewPersonalText("https://u/0")),
+		PersonImageURL: new(kyc.NewPersonalText("https://u/0")), Decision: new(kyc.DecisionDenied),
 		Document: &kyc.CapturedDocument{
-			ID: "b97c3fd9", Type: new("unico.moja.dictionary.br.rg.v2.Rg"), CpfMatch: new(true), FaceMatch: new(false),
+			ID: "b97c3fd9", Type: new("unico.moja.dictionary.br.rg.v2.Rg"), CpfMatch: new(true), FaceMatch: new(false), FaceMatchUnknown: true,
 			Content: new(kyc.NewPersonalJSON([]byte(`{"numero":"1","b":[1,2.50]}`))), FileUrls: []kyc.PersonalText{kyc.NewPersonalText("https://u/1")},
 			FileUrlsExpireAt: new(epoch.Add(10 * time.Minute)),
 		},
