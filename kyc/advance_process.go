@@ -246,7 +246,7 @@ func (s *Service) recordProcess(ctx context.Context, job *Job, p *Process, st pr
 		} else if another != nil {
 			s.Logger.Error("provider answered a creation with the id of another process; the answer is not used, an operator must look",
 				"provider", p.Provider, "process", p.ID, "partner", p.PartnerID, "code", codeDuplicateID, "other", another.ID)
-			st = processStep{submission: SubmissionAmbiguous, call: CallAmbiguous, code: codeDuplicateID, wait: s.hold(p)}
+			st = processStep{submission: SubmissionAmbiguous, call: CallAmbiguous, code: codeDuplicateID, wait: s.hold(p.Provider)}
 			next = now.Add(s.processWait(p, st, failures))
 		}
 		if st.call != "" {
