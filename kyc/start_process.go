@@ -68,7 +68,6 @@ type processDraft struct {
 	matched     bool   // the document is that of a person the caller may see
 	job         *Job
 	replayed    bool
-	used        bool // its SDK token was sent before: it has ended, and nothing is called
 }
 
 // draftReference is another process that this one refers to.
@@ -204,7 +203,7 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		if err := d.write(ctx, tx, s.Lease(), capabilities); err != nil {
 			return err
 		}
-		if !d.replayed && !d.used {
+		if !d.replayed {
 			// Inside, so that whoever repeats this request finds us waiting as soon as they can see it.
 			one = s.processWaiters.join(string(d.process.ID))
 		}
@@ -220,8 +219,6 @@ func (s *Service) startProcess(ctx context.Context, d *processDraft, idempotency
 		return nil, err
 	case d.replayed:
 		return s.awaitProcessReplay(ctx, d.process, deadline)
-	case d.used:
-		return startedProcess(d.process), nil
 	}
 
 	s.captures.hold(d.process.ID, d.capture, d.now)
@@ -310,36 +307,12 @@ func (d *processDraft) write(ctx context.Context, tx Tx, lease time.Duration, ca
 		d.process.ReferenceID = &reference.ID
 		d.referenceID = *reference.ProviderProcessID
 	}
-	if d.used, err = d.spend(ctx, tx); err != nil {
-		return err
-	}
-	if d.used { // as the provider answers one that was used
-		d.process.Submission, d.process.Version = SubmissionPlanned, 1
-		d.process.Status, d.process.Failure, d.process.FinishedAt = ProcessFailed, NewFailure(FailureNeedsNewCapture), &d.now
-	}
 	if err := tx.InsertProcess(ctx, d.process); err != nil {
 		return err
 	}
 	if err := audit(ctx, tx, d.now, d.process.event(AuditCreate)); err != nil {
 		return err
 	}
-	if !d.used {
-		if err := d.begin(ctx, tx, lease); err != nil {
-			return err
-		}
-	}
-	if d.key == "" {
-		return nil
-	}
-	answer := &IdempotentAnswer{PartnerID: d.partner.ID, Key: d.key, Mutation: d.mutation, ObjectID: string(d.process.ID), CreatedAt: d.now}
-	if person != nil {
-		answer.PersonID = person.ID
-	}
-	return tx.SaveIdempotent(ctx, answer, d.hash())
-}
-
-// begin records the call that is about to leave, and the job that owns the process.
-func (d *processDraft) begin(ctx context.Context, tx Tx, lease time.Duration) error {
 	// Recorded as SENT here already: this transaction is durable before the first byte leaves. If the guard keeps it
 	// from leaving, that is recorded next.
 	if err := tx.InsertCall(ctx, &Call{PartnerID: d.partner.ID, Provider: d.provider.Name, Operation: opCreateProcess, Reference: string(d.process.ID), Number: 1, StartedAt: d.now}); err != nil {
@@ -349,25 +322,17 @@ func (d *processDraft) begin(ctx context.Context, tx Tx, lease time.Duration) er
 		ID: NewJobID(), Kind: JobProcess, PartnerID: d.partner.ID, Subject: string(d.process.ID),
 		RunAt: d.now.Add(lease), Leased: true, Attempt: 1, CreatedAt: d.now,
 	}
-	return tx.InsertJob(ctx, d.job)
-}
-
-// everyPartner owns what holds for all partners at once. No partner is called that.
-const everyPartner PartnerID = ""
-
-// spend notes that the SDK token is about to be sent, and reports whether it was noted before, by whichever partner: the provider takes
-// it once, and it is sent at most once. It is kept like an idempotency key, which is far longer than a token lives.
-func (d *processDraft) spend(ctx context.Context, tx Tx) (used bool, err error) {
-	if d.capture.SDKToken == nil {
-		return false, nil
+	if err := tx.InsertJob(ctx, d.job); err != nil {
+		return err
 	}
-	sum := sha256.Sum256([]byte(d.capture.SDKToken.Reveal()))
-	key := "sdk_token\x00" + string(sum[:])
-	noted, _, err := tx.Idempotent(ctx, everyPartner, key, nil, d.now.Add(-keepIdempotencyKeys))
-	if err != nil || noted != nil {
-		return noted != nil, err
+	if d.key == "" {
+		return nil
 	}
-	return false, tx.SaveIdempotent(ctx, &IdempotentAnswer{PartnerID: everyPartner, Key: key, Mutation: d.mutation, CreatedAt: d.now}, nil)
+	answer := &IdempotentAnswer{PartnerID: d.partner.ID, Key: d.key, Mutation: d.mutation, ObjectID: string(d.process.ID), CreatedAt: d.now}
+	if person != nil {
+		answer.PersonID = person.ID
+	}
+	return tx.SaveIdempotent(ctx, answer, d.hash())
 }
 
 // ownKey keeps the idempotency keys of a subject token apart from its partner's and from other persons': what one person's page

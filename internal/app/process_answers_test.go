@@ -204,62 +204,6 @@ func TestThePersonsNameIsSent(t *testing.T) {
 	}
 }
 
-// An SDK token is sent at most once, whoever has it and whatever became of it; what it stands for under a key stays its answer.
-func TestSDKTokenIsSentOnce(t *testing.T) {
-	t.Parallel()
-	g := apptest.Start(t, apptest.Options{})
-	start := func(partner, cpf string, selfie map[string]any, more ...any) apptest.Answer {
-		return g.Query(g.Token(partner), starting("checkLiveness"), input(cpf, selfie, more...))
-	}
-	const p = "checkLiveness.process"
-	token := sdkToken()
-	first := start(apptest.Acme, magic("00", 1), token, "idempotencyKey", "k-1")
-	if summary(first, p) != "COMPLETED LIVE" {
-		t.Fatalf("%s", first.Body)
-	}
-	for name, a := range map[string]apptest.Answer{
-		"the same partner": start(apptest.Acme, magic("00", 1), token), "another": start(apptest.Rival, magic("00", 2), token),
-		"another mutation": g.Query(g.Token(apptest.Acme), strings.ReplaceAll(starting("verifyIdentity"), "verifyIdentity(", "checkLiveness: verifyIdentity("), input(magic("00", 1), token)),
-		"with a key":       start(apptest.Acme, magic("00", 1), token, "idempotencyKey", "k-2"),
-	} {
-		if summary(a, p) != "FAILED NEEDS_NEW_CAPTURE" || a.Str(p+".failure.nextAction") != "NEW_CAPTURE" || a.Get(p+".attempts.0") != nil || a.Str(p+".finishedAt") == "" {
-			t.Errorf("%s: %s", name, a.Body)
-		}
-	}
-	if a := start(apptest.Acme, magic("00", 1), token, "idempotencyKey", "k-1"); a.Str(p+".id") != first.Str(p+".id") || summary(a, p) != "COMPLETED LIVE" {
-		t.Errorf("a replay: %s", a.Body)
-	}
-	if a, b := start(apptest.Acme, magic("00", 1), token, "idempotencyKey", "k-2"), start(apptest.Acme, magic("00", 1), token, "idempotencyKey", "k-2"); a.Str(p+".id") != b.Str(p+".id") {
-		t.Errorf("a replay of one that was used: %s and %s", a.Body, b.Body)
-	}
-	// A refusal frees its key and not its token: it was there.
-	refused := sdkToken()
-	if a := start(apptest.Acme, magic("72", 1), refused, "idempotencyKey", "k-3"); a.Str("checkLiveness.userErrors.0.providerCode") != "20507" {
-		t.Errorf("refused: %s", a.Body)
-	}
-	if a := start(apptest.Acme, magic("00", 3), refused, "idempotencyKey", "k-3"); summary(a, p) != "FAILED NEEDS_NEW_CAPTURE" {
-		t.Errorf("after a refusal: %s", a.Body)
-	}
-	if a := start(apptest.Acme, magic("00", 1), sdkToken()); summary(a, p) != "COMPLETED LIVE" {
-		t.Errorf("a fresh one: %s", a.Body)
-	}
-	// Two at once: one is sent.
-	both := sdkToken()
-	ends := make(chan string, 2)
-	for i := range 2 {
-		go func() { ends <- summary(start(apptest.Acme, magic("00", 4+i), both), p) }()
-	}
-	if got := []string{<-ends, <-ends}; got[0] == got[1] {
-		t.Errorf("two at once: %v", got)
-	}
-	if captures, most := g.Unico.Arrivals(); captures != 3 || most != 1 {
-		t.Errorf("%d captures arrived, one of them %d times", captures, most)
-	}
-	if n := metricValue(t, g.Metrics(), `kycgate_jobs_due{kind="process"}`); n != 0 {
-		t.Errorf("%d jobs are left", n)
-	}
-}
-
 // A word in a result that has no meaning here is counted, as a status word is, once for the answer that holds it.
 func TestUnclearResultsAreCounted(t *testing.T) {
 	t.Parallel()

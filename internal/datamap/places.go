@@ -117,7 +117,7 @@ var hidden = []struct {
 	{"`processes`", "what a check was for and how it ended: kind, status, a label, the provider's id of it", keyNone, expiryPerson},
 	{"`early_callbacks`", "a provider's id of a process that was not ours yet", keyNone, "1 hour"},
 	{"`callbacks.sealed_body`", "webhooks of providers as received", keyPerson, expiryCallback},
-	{"`idempotency_keys.key_index`", "idempotency key of a request; an SDK token that was sent, to send none twice", keyIndex, expiryRequest},
+	{"`idempotency_keys.key_index`", "idempotency key of a request", keyIndex, expiryRequest},
 	{"`idempotency_keys.request_index`", "input of a request, to tell it from another", keyIndex, expiryRequest},
 	{"`analyses`", "what a provider decided: status, code, its key of it", keyNone, expiryPerson},
 	{"`provider_calls`", "which provider was called when about which of our ids, with which outcome", keyNone, expiryCall},
