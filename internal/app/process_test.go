@@ -843,13 +843,14 @@ partners: [{id: acme, source_kyc: openco}]
 		cancel()
 		if round == rounds-1 {
 			defer child.kill()
-			for _, p := range g.Unico.Processes() { // what would stay open for ever by itself
-				if p.Status == 1 {
-					_ = g.Unico.Settle(p.ID, 3) // it may have ended meanwhile
-				}
-			}
 			var a apptest.Answer
 			apptest.Until(t, func() bool {
+				// What would stay open for ever by itself; each time, because a creation may still be on its way.
+				for _, p := range g.Unico.Processes() {
+					if p.Status == 1 {
+						_ = g.Unico.Settle(p.ID, 3) // it may have ended meanwhile
+					}
+				}
 				var err error
 				a, err = child.do(t.Context(), token, `{ p: processes(filter: {status: PROCESSING}) { totalCount } d: processes(filter: {status: DIVERGENT}) { totalCount } all: processes { totalCount }
 					c: processes(filter: {status: COMPLETED}) { totalCount } }`, nil)
