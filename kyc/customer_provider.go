@@ -58,6 +58,14 @@ type CustomerVerdict struct {
 	UserStatus     string
 }
 
+// FoundCustomer is a customer that was looked up, and what the provider told of the person; empty what it did not tell.
+type FoundCustomer struct {
+	CustomerVerdict
+	FirstName, LastName, FullName Name
+	Phones                        []PhoneNumber
+	Birthdate                     Date // as it was told
+}
+
 // VerificationRequest asks for the verification of a customer.
 type VerificationRequest struct {
 	CustomerReference

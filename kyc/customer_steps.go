@@ -23,6 +23,8 @@ type CustomerSteps struct {
 	Attempts  int
 	GaveUp    bool
 	Unclaimed bool
+	// Contested: the end of a registration is unknown, and FinHub refused its repeat as a duplicate without showing of what.
+	Contested bool
 }
 
 // giveUpUnknown counts an answered check, after what it said was applied, and frees the caller to repeat a step whose call

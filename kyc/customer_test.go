@@ -152,3 +152,32 @@ func TestRefusedCallsDoNotGrowTheBackoff(t *testing.T) {
 		t.Errorf("%d failures", job.Failures)
 	}
 }
+
+// What was found is somebody else when anything that is told disagrees, whatever its spelling.
+func TestFoundCustomersAreCompared(t *testing.T) {
+	registered := JSON(`{"first_name":"Łukasz José","last_name":"Strauß-Núñez","phone":"+37060012345","birthdate":"1990-05-15"}`)
+	name := NewName
+	for _, tt := range []struct {
+		found FoundCustomer
+		want  bool
+	}{
+		{FoundCustomer{}, true},
+		{FoundCustomer{FirstName: name("lukasz  JOSE"), LastName: name("STRAUSS NUNEZ"), FullName: name("Lukasz Jose Strauss Nunez"), Birthdate: NewDate("1990-05-15"),
+			Phones: []PhoneNumber{NewPhoneNumber("+1 555 0100 200"), NewPhoneNumber("370 600-12345")}}, true},
+		{FoundCustomer{FullName: name("Strauss-Nunez, Lukasz Jose"), Phones: []PhoneNumber{NewPhoneNumber("060012345")}, Birthdate: NewDate("1990-05-14T21:00:00Z")}, true},
+		{FoundCustomer{FirstName: name("L***"), Phones: []PhoneNumber{NewPhoneNumber("***2345")}, Birthdate: NewDate("15/05")}, true},
+		{FoundCustomer{FirstName: name("Somebodyelse")}, false},
+		{FoundCustomer{FirstName: name("Lukasz Jose"), LastName: name("Other")}, false},
+		{FoundCustomer{FullName: name("Lukasz Other")}, false},
+		{FoundCustomer{Phones: []PhoneNumber{NewPhoneNumber("+37060012346")}}, false},
+		{FoundCustomer{Birthdate: NewDate("1990-05-16")}, false},
+		{FoundCustomer{Birthdate: NewDate("1990-05-17T00:00:00Z")}, false},
+	} {
+		if got := tt.found.agrees(registered); got != tt.want {
+			t.Errorf("%q %q %q %q: %t", tt.found.FirstName.Reveal(), tt.found.LastName.Reveal(), tt.found.FullName.Reveal(), tt.found.Birthdate.Reveal(), got)
+		}
+	}
+	if (FoundCustomer{}).agrees(nil) {
+		t.Error("nothing is known of the registration")
+	}
+}
