@@ -139,6 +139,7 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 		steps := *current.Steps
 		current.Steps = &steps
 		steps.VerificationOK, steps.ConsentOK, steps.Missing = true, true, k.Missing // the check said so
+		steps.Denied, steps.Prohibited = false, false
 		steps.Activation = ""
 		switch {
 		case err == nil:
@@ -159,7 +160,7 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 		}
 		ev := customerEvent{unavailable: err}
 		if ended.fault {
-			ev.fault = err
+			ev.fault = ourFault(err)
 		}
 		return ev, 0, nil
 	})

@@ -386,12 +386,12 @@ func (c *Customer) applyCheck(k ActivationCheck, now time.Time) bool {
 		}
 	}
 	steps.VerificationOK = steps.VerificationOK || k.VerificationOK
-	steps.ConsentOK = steps.ConsentOK || k.ConsentOK
+	steps.ConsentOK = k.ConsentOK || steps.ConsentOK && len(k.Missing) == 0
 	steps.Missing = k.Missing
 	for i := range steps.Consents {
-		consent := &steps.Consents[i]
-		consent.Accepted = consent.Accepted || k.ConsentOK || k.Missing != nil && !slices.Contains(k.Missing, consent.Type)
+		steps.Consents[i].apply(k)
 	}
+	steps.Denied, steps.Prohibited = k.Denied && k.VerificationOK && k.ConsentOK, k.Prohibited
 	if k.Active {
 		c.Status, steps.Activation = CustomerActive, ""
 		if steps.ActivatedAt == nil {
@@ -399,6 +399,23 @@ func (c *Customer) applyCheck(k ActivationCheck, now time.Time) bool {
 		}
 	}
 	return c.touched(before, now)
+}
+
+// apply takes what a check says of one consent. One whose call had an unknown end is planned again only when FinHub has said that it
+// does not have it.
+func (g *CustomerConsent) apply(k ActivationCheck) {
+	listed := slices.Contains(k.Missing, g.Type)
+	switch {
+	case g.Submission == SubmissionPlanned: // it has not left yet
+	case k.ConsentOK || k.Missing != nil && !listed:
+		g.Submission, g.Accepted = SubmissionAccepted, true
+	case g.Submission != SubmissionAccepted:
+		if listed || k.ConsentSaid {
+			g.Submission = SubmissionPlanned
+		}
+	case listed:
+		g.Accepted = false
+	}
 }
 
 func (v *CustomerVerification) apply(k ActivationCheck) {
@@ -448,24 +465,37 @@ func (c *Customer) step() customerStep {
 	case st.Verification != nil && st.Verification.Submission == SubmissionPlanned:
 		return stepVerify
 	case c.consentToSend() >= 0:
+		if st.Consents[c.consentToSend()].Submission != SubmissionPlanned {
+			return stepCheck // it has left and nobody knows whether it arrived
+		}
 		return stepConsent
 	case st.Activation != "",
 		st.Verification != nil && st.Verification.State != VerificationApproved,
-		c.unconfirmed():
+		st.Denied, c.unconfirmed():
 		return stepCheck
 	default:
 		return stepNone
 	}
 }
 
-// consentToSend finds a consent that FinHub may not have. One whose call had an unknown end is sent again: that does no harm.
+// consentToSend finds the first consent that FinHub may not have.
 func (c *Customer) consentToSend() int {
 	return slices.IndexFunc(c.Steps.Consents, func(c CustomerConsent) bool { return c.Submission != SubmissionAccepted })
 }
 
+// given finds the consent of a type, nil for none.
+func (s *CustomerSteps) given(t ConsentType) *CustomerConsent {
+	if i := slices.IndexFunc(s.Consents, func(g CustomerConsent) bool { return g.Type == t }); i >= 0 {
+		return &s.Consents[i]
+	}
+	return nil
+}
+
 // unconfirmed: every consent was given, and FinHub has not said of all of them that they count.
 func (c *Customer) unconfirmed() bool {
-	return !c.Steps.ConsentOK && len(c.neededConsents()) == 0 && slices.ContainsFunc(c.Steps.Consents, func(c CustomerConsent) bool { return !c.Accepted })
+	first := func(t ConsentType) bool { return c.Steps.given(t) == nil }
+	return !c.Steps.ConsentOK && !slices.ContainsFunc(c.neededConsents(), first) &&
+		slices.ContainsFunc(c.Steps.Consents, func(c CustomerConsent) bool { return !c.Accepted })
 }
 
 // advanceCustomer does the next thing for a customer and records it.
@@ -551,6 +581,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 			}
 		}
 		failures := 0
+		lost := before.Version > 0 && before.step() == stepCheck && before.consentToSend() >= 0
 		switch current.step() {
 		case stepNone:
 			return finishJob(ctx, tx, job)
@@ -565,8 +596,11 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 				wait = s.wait(&Analysis{Provider: providerFinhub}, step{verdict: new(Verdict)}, failures)
 			}
 		default:
-			if wait > 0 {
+			switch {
+			case wait > 0:
 				failures = job.failuresAfter(ev.unavailable)
+			case lost && current.step() == stepConsent:
+				failures = job.Failures // FinHub does not have it: its call failed, and a look in between is no success
 			}
 		}
 		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, now.Add(wait), now, failures)
@@ -711,9 +745,9 @@ func (c *Customer) neededConsents() []ConsentType {
 		return nil
 	}
 	for _, t := range ConsentTypes() {
-		given := slices.ContainsFunc(c.Steps.Consents, func(g CustomerConsent) bool { return g.Type == t })
-		elsewhere := c.Steps.Missing != nil && !slices.Contains(c.Steps.Missing, t) // FinHub has it from another door
-		if !given && !elsewhere {
+		given, listed := c.Steps.given(t), slices.Contains(c.Steps.Missing, t)
+		elsewhere := c.Steps.Missing != nil && !listed // FinHub has it from another door
+		if given == nil && !elsewhere || given != nil && given.Submission == SubmissionAccepted && listed {
 			out = append(out, t)
 		}
 	}
@@ -758,6 +792,10 @@ func (c *Customer) nextAction() *NextAction {
 		return action(ActionWait, "FinHub is recording the consents")
 	case c.Steps.Activation != "":
 		return action(ActionWait, "the account is being activated")
+	case c.Steps.Prohibited:
+		return action(ActionContactSupport, "FinHub does not activate customers of this risk: ask FinHub's support")
+	case c.Steps.Denied:
+		return action(ActionWait, "FinHub does not allow the activation yet")
 	default:
 		return action(ActionActivateAccount, "activate the account (activateCustomer) with the code FinHub sent to the customer by e-mail")
 	}

@@ -105,6 +105,10 @@ type ActivationCheck struct {
 	ConsentOK      bool
 	// Missing are the consents the provider waits for; nil when it did not say.
 	Missing []ConsentType
+	// ConsentSaid: it said yes or no about the consents.
+	ConsentSaid bool
+	// Denied: it said that the account may not be activated, Prohibited: because of the customer's risk.
+	Denied, Prohibited bool
 	// Verification is the provider's word for it; State is OPEN when it did not say.
 	Verification VerificationVerdict
 	// Active: the provider says that the account is active already.

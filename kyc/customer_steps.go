@@ -7,13 +7,16 @@ import "time"
 type CustomerSteps struct {
 	Verification *CustomerVerification
 	Consents     []CustomerConsent // those that were asked to be accepted, in that order
-	// Missing are the consents FinHub still waits for, when it said so; nil when it never did.
+	// Missing are the consents FinHub still waits for, when it said so; nil when it never did. One that it has taken since is off it.
 	Missing []ConsentType
 	// The last activation check (dossier B8).
 	VerificationOK bool
 	ConsentOK      bool
 	CheckedAt      *time.Time
-	ActivatedAt    *time.Time
+	// Denied: FinHub said that everything is there and that it does not allow the activation. Prohibited: the risk forbids it.
+	Denied      bool
+	Prohibited  bool
+	ActivatedAt *time.Time
 	// Activation is that of an activation under way: PLANNED, SENT or AMBIGUOUS; "" for none.
 	Activation Submission
 	Looks      int // checks since then that were answered, and said that it is not active

@@ -95,10 +95,18 @@ func TestNextActionLeads(t *testing.T) {
 	}
 	c.Steps.Consents = append(c.Steps.Consents, CustomerConsent{Type: ConsentDataProcessing, Submission: SubmissionPlanned})
 	expect("being recorded", ActionWait)
-	c.Steps.Consents[1].Submission = SubmissionAccepted
+	c.Steps.Consents[1].Submission, c.Steps.Missing = SubmissionAccepted, []ConsentType{}
 	expect("not confirmed", ActionWait)
 	c.Steps.ConsentOK = true
 	expect("consented", ActionActivateAccount)
+	c.Steps.Denied = true
+	expect("not allowed yet", ActionWait)
+	if c.step() != stepCheck {
+		t.Error("nobody asks when it is allowed")
+	}
+	c.Steps.Prohibited = true
+	expect("a prohibited risk", ActionContactSupport)
+	c.Steps.Denied, c.Steps.Prohibited = false, false
 	c.Steps.Activation = SubmissionSent
 	expect("activating", ActionWait)
 	c.Status = CustomerRejected
@@ -150,6 +158,47 @@ func TestRefusedCallsDoNotGrowTheBackoff(t *testing.T) {
 	job.Failures = job.failuresAfter(failed)
 	if job.Failures = job.failuresAfter(nil); job.Failures != 3 {
 		t.Errorf("%d failures", job.Failures)
+	}
+}
+
+// A consent that FinHub says is missing is asked for again, and one whose call had an unknown end is sent again only when FinHub has
+// said that it does not have it.
+func TestConsentsFollowTheCheck(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	customer := func(submission Submission) *Customer {
+		c := &Customer{Provider: providerFinhub, Status: CustomerPendingActivation, Version: 1, Steps: &CustomerSteps{VerificationOK: true}}
+		for _, t := range ConsentTypes() {
+			c.Steps.Consents = append(c.Steps.Consents, CustomerConsent{Type: t, Version: "1.0", Submission: SubmissionAccepted, Accepted: true})
+		}
+		c.Steps.Consents[0].Submission, c.Steps.Consents[0].Accepted = submission, submission == SubmissionAccepted
+		return c
+	}
+	lost := ActivationCheck{VerificationOK: true, ConsentSaid: true, Missing: []ConsentType{ConsentTerms}, Denied: true}
+	c := customer(SubmissionAccepted)
+	c.Steps.ConsentOK = true // FinHub said so once
+	c.applyCheck(lost, now)
+	if needed := c.neededConsents(); !slices.Equal(needed, []ConsentType{ConsentTerms}) || c.NextAction.Kind != ActionAcceptTerms || c.step() != stepCheck {
+		t.Errorf("lost: needed %v, next %v, step %d", needed, c.NextAction, c.step())
+	}
+	for name, tt := range map[string]struct {
+		check ActivationCheck
+		want  Submission
+	}{
+		"it is missing":              {lost, SubmissionPlanned},
+		"not OK, without a list":     {ActivationCheck{VerificationOK: true, ConsentSaid: true}, SubmissionPlanned},
+		"nothing is said":            {ActivationCheck{VerificationOK: true}, SubmissionAmbiguous},
+		"another one is missing":     {ActivationCheck{ConsentSaid: true, Missing: []ConsentType{ConsentPrivacy}}, SubmissionAccepted},
+		"everything is there":        {ActivationCheck{ConsentSaid: true, ConsentOK: true}, SubmissionAccepted},
+		"nothing is listed, not one": {ActivationCheck{Missing: []ConsentType{}}, SubmissionAccepted},
+	} {
+		c := customer(SubmissionAmbiguous)
+		if c.step() != stepCheck {
+			t.Errorf("%s: it is sent again without a look", name)
+		}
+		c.applyCheck(tt.check, now)
+		if got := c.Steps.Consents[0]; got.Submission != tt.want || got.Accepted != (tt.want == SubmissionAccepted) {
+			t.Errorf("%s: %+v, want %s", name, got, tt.want)
+		}
 	}
 }
 

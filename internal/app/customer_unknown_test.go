@@ -224,3 +224,167 @@ func TestRegistrationRefusals(t *testing.T) {
 	answers.set("/customers/individual/register", 0, "")
 	newCustomer(t, g, token, "refused@example.com", nil) // nothing is left of any
 }
+
+// What FinHub answers to a step that is our mistake is INTERNAL, whatever its status: the customer does exist. It is done when it is
+// mended, and so is a step that FinHub only says it did not do.
+func TestStepsThatAreNotTheCallersFault(t *testing.T) {
+	t.Parallel()
+	g, answers := startWith(t, apptest.Options{FinHub: finhubsim.Config{VerificationDelay: 10 * time.Millisecond}, Config: func(c *config.Config) {
+		c.AnswerWithin, c.Providers.FinHub.Breaker.Failures = 2*time.Second, 1000
+	}})
+	token := g.Token(apptest.Acme)
+	vars := map[string]any{"c": newCustomer(t, g, token, "steps@example.com", nil), "t": "TERMS", "code": finhubsim.DefaultActivationCode}
+	internal := func(mutation string) {
+		t.Helper()
+		if a := g.Query(token, mutation, vars); len(a.Errors) != 1 || a.Errors[0].Extensions["code"] != "INTERNAL" {
+			t.Errorf("%s", a.Body)
+		}
+	}
+	const missing = `{"code":404,"message":"Customer not found","data":{}}`
+	answers.set("/verifications", 404, missing)
+	internal(startVerify)
+	answers.set("/verifications", 0, "")
+	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACCEPT_TERMS" })
+	answers.set("/consents/terms", 404, missing)
+	internal(consentTo)
+	answers.set("/consents/terms", 200, `{"success":false,"message":"Temporarily unavailable"}`)
+	for _, consent := range []string{"PRIVACY", "DATA_PROCESSING"} {
+		vars["t"] = consent
+		if a := g.Query(token, consentTo, vars); a.Errors != nil || len(userErrors(a, "acceptConsent")) > 0 {
+			t.Errorf("%s", a.Body)
+		}
+	}
+	answers.set("/consents/terms", 0, "")
+	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" })
+	answers.set("/activation", 404, missing)
+	internal(activate)
+	answers.set("/activation", 200, `{"success":false,"message":"Temporarily unavailable"}`)
+	if a := g.Query(token, activate, vars); !slices.Equal(userErrors(a, "activateCustomer"), []string{unavailable}) {
+		t.Errorf("%s", a.Body)
+	}
+	answers.set("/activation", 0, "")
+	if a := g.Query(token, activate, vars); a.Str("activateCustomer.customer.status") != "ACTIVE" {
+		t.Errorf("%s", a.Body)
+	}
+	if n := strings.Count(g.Logs.String(), "provider did not understand us; an operator must look"); n < 3 {
+		t.Errorf("the operator was told %d times", n)
+	}
+}
+
+// FinHub activated and its answer was lost; the check does not show it, and the next activation is told that there is nothing left.
+func TestLostActivation(t *testing.T) {
+	t.Parallel()
+	g, answers := startWith(t, apptest.Options{FinHub: finhubsim.Config{VerificationDelay: 10 * time.Millisecond}})
+	token := g.Token(apptest.Acme)
+	vars := map[string]any{"c": newCustomer(t, g, token, "lost@example.com", nil), "code": finhubsim.DefaultActivationCode}
+	g.Query(token, startVerify, vars)
+	for _, consent := range []string{"TERMS", "PRIVACY", "DATA_PROCESSING"} {
+		vars["t"] = consent
+		g.Query(token, consentTo, vars)
+	}
+	ready := func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" }
+	g.Eventually(token, readCustomer, vars, ready)
+	answers.set("/activation/check", 200, `{"data":{"activationAllowed":true,"consentOk":true,"verificationOk":true}}`)
+	if err := g.FinHub.Faults().Add(failing(finhubsim.OpActivate, simulator.FaultActThenReset, "", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if a := g.Query(token, activate, vars); !slices.Equal(userErrors(a, "activateCustomer"), []string{unavailable}) {
+		t.Fatalf("%s", a.Body)
+	}
+	g.Eventually(token, readCustomer, vars, ready)
+	if a := g.Query(token, activate, vars); a.Str("activateCustomer.customer.status") != "ACTIVE" {
+		t.Errorf("%s", a.Body)
+	}
+}
+
+// A queued activation is none yet; the check says when it is one.
+func TestQueuedActivation(t *testing.T) {
+	t.Parallel()
+	g, answers := startWith(t, apptest.Options{FinHub: finhubsim.Config{VerificationDelay: 10 * time.Millisecond}})
+	token := g.Token(apptest.Acme)
+	vars := map[string]any{"c": newCustomer(t, g, token, "queued@example.com", nil), "code": finhubsim.DefaultActivationCode}
+	g.Query(token, startVerify, vars)
+	for _, consent := range []string{"TERMS", "PRIVACY", "DATA_PROCESSING"} {
+		vars["t"] = consent
+		g.Query(token, consentTo, vars)
+	}
+	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" })
+	answers.set("/activation/check", 200, `{"data":{"canActivate":true,"consentOk":true,"verificationOk":true}}`)
+	answers.set("/activation", 200, `{"code":202,"data":{},"message":"Activation queued"}`)
+	if a := g.Query(token, activate, vars); a.Str("activateCustomer.customer.status") != "PENDING_ACTIVATION" || a.Str("activateCustomer.customer.nextAction.kind") != "WAIT" {
+		t.Errorf("%s", a.Body)
+	}
+	answers.set("/activation/check", 200, `{"data":{"canActivate":false,"consentOk":true,"verificationOk":true,"customerStatus":"CS_ACTIVE"}}`)
+	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.status") == "ACTIVE" })
+}
+
+// A consent whose call had an unknown end is sent again only when the check was answered and does not have it.
+func TestConsentsAreLookedUp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		kind simulator.FaultKind
+		want int
+	}{{simulator.FaultActThenReset, 1}, {simulator.FaultReset, 2}} {
+		g, answers := startWith(t, apptest.Options{Config: func(c *config.Config) { c.Providers.FinHub.Breaker.Failures = 1000 }})
+		token := g.Token(apptest.Acme)
+		vars := map[string]any{"c": newCustomer(t, g, token, "consent@example.com", nil), "t": "TERMS"}
+		answers.set("/activation/check", 503, "")
+		if err := g.FinHub.Faults().Add(failing(finhubsim.OpConsent, tt.kind, "", 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if a := g.Query(token, consentTo, vars); a.Errors != nil || len(userErrors(a, "acceptConsent")) > 0 {
+			t.Fatalf("%s", a.Body)
+		}
+		checks := strings.Count(g.Logs.String(), `"operation":"check_activation"`)
+		apptest.Until(t, func() bool { return strings.Count(g.Logs.String(), `"operation":"check_activation"`) > checks+2 }, g.Logs.String)
+		if n := g.FinHub.Requests().Count(finhubsim.OpConsent); n != 1 {
+			t.Errorf("%s: sent %d times while nobody knew", tt.kind, n)
+		}
+		answers.set("/activation/check", 0, "")
+		if err := g.FinHub.Wait(t.Context(), func(c []finhubsim.Customer) bool { return c[0].Consents == 1 }); err != nil {
+			t.Fatal(err)
+		}
+		vars["t"] = "PRIVACY"
+		g.Query(token, consentTo, vars) // goes after the first
+		if err := g.FinHub.Wait(t.Context(), func(c []finhubsim.Customer) bool { return c[0].Consents == 2 }); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.FinHub.Requests().Count(finhubsim.OpConsent); n != tt.want+1 {
+			t.Errorf("%s: %d consents were sent, want %d", tt.kind, n, tt.want+1)
+		}
+	}
+}
+
+// FinHub lost consents it had taken: they are asked for again, by their names, and taken again in the same version.
+func TestLostConsents(t *testing.T) {
+	t.Parallel()
+	g, answers := startWith(t, apptest.Options{FinHub: finhubsim.Config{VerificationDelay: 10 * time.Millisecond}})
+	token := g.Token(apptest.Acme)
+	vars := map[string]any{"c": newCustomer(t, g, token, "again@example.com", nil), "code": finhubsim.DefaultActivationCode}
+	answers.set("/activation/check", 200, `{"data":{"canActivate":false,"verificationOk":true,"consentOk":false,"missingConsents":["TERMS_AND_CONDITIONS","PRIVACY_POLICY"],"verificationStatus":"APPROVED"}}`)
+	for _, consent := range []string{"TERMS", "PRIVACY", "DATA_PROCESSING"} {
+		vars["t"] = consent
+		g.Query(token, consentTo, vars)
+	}
+	g.Query(token, startVerify, vars)
+	asks := func(a apptest.Answer) bool {
+		return a.Str("customer.nextAction.kind") == "ACCEPT_TERMS" && strings.HasSuffix(a.Str("customer.nextAction.message"), ": TERMS, PRIVACY")
+	}
+	g.Eventually(token, readCustomer, vars, asks)
+	a := g.Query(token, activate, vars)
+	if !slices.Equal(userErrors(a, "activateCustomer"), []string{"CONSENT_REQUIRED input.customerId"}) || !strings.HasSuffix(a.Str("activateCustomer.userErrors.0.message"), ": TERMS, PRIVACY") {
+		t.Errorf("%s", a.Body)
+	}
+	sent := g.FinHub.Requests().Count(finhubsim.OpConsent)
+	for _, consent := range []string{"TERMS", "PRIVACY"} {
+		vars["t"] = consent
+		if a := g.Query(token, consentTo, vars); a.Errors != nil || len(userErrors(a, "acceptConsent")) > 0 {
+			t.Errorf("%s", a.Body)
+		}
+	}
+	if n := g.FinHub.Requests().Count(finhubsim.OpConsent); n != sent+2 {
+		t.Errorf("%d consents were sent, %d before", n, sent)
+	}
+	answers.set("/activation/check", 0, "")
+	g.Eventually(token, readCustomer, vars, func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" })
+}

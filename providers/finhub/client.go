@@ -188,6 +188,9 @@ func (f *finhub) activateCustomer(ctx context.Context, r kyc.ActivationRequest) 
 		Body: activationRequest{Code: r.Code.Reveal(), UserID: user},
 	})
 	if err != nil {
+		if alreadyActive(resp) {
+			return kyc.CustomerVerdict{CustomerID: r.CustomerID, Status: kyc.CustomerActive, Known: true}, nil
+		}
 		return kyc.CustomerVerdict{}, activationError(opActivate, resp, err)
 	}
 	var a activationAnswer
@@ -442,6 +445,7 @@ type checkAnswer struct {
 	RequiredDocuments  words  `json:"requiredDocuments"`
 	CustomerStatus     text   `json:"customerStatus"`
 	ActivationStatus   text   `json:"activationStatus"`
+	RiskLevel          text   `json:"riskLevel"`
 }
 
 type activationRequest struct {

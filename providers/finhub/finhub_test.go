@@ -133,6 +133,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:     `{"data":{"id":"ver_1","customerId":"cust_123456789","type":"IDENTITY_VERIFICATION","status":"PENDING_DOCUMENTS","requestedLevel":"TENANT_VERIFIED"}}`,
 				Refusal:    providertest.Refusal{Status: 422, Body: `{"code":422,"message":"VERIFICATION_FAILED","data":{"error":"x"}}`},
+				Kinds:      map[int]kyc.Kind{404: kyc.Internal},
 				Unreadable: []string{`{"data":{"status":"PENDING"}}`},
 			},
 			{
@@ -142,6 +143,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:  `{"code":200,"message":"terms and conditions accepted successfully","data":{"id":"consent-cust-1","consentType":"TERMS_AND_CONDITIONS","isRequired":true,"isGranted":true,"version":"1.0","status":"ACCEPTED"}}`,
 				Refusal: providertest.Refusal{Status: 400, Body: `{"code":400,"message":"Request validation failed","data":{"errors":[{"field":"version","message":"unknown"}]}}`},
+				Kinds:   map[int]kyc.Kind{404: kyc.Internal},
 			},
 			{
 				Slot:   "CheckActivation",
@@ -155,6 +157,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:     `{"code":200,"data":{},"message":"Success"}`,
 				Refusal:    providertest.Refusal{Status: 400, Body: `{"code":400,"message":"INVALID_CODE","data":{}}`},
+				Kinds:      map[int]kyc.Kind{404: kyc.Internal},
 				Unreadable: []string{`{"data":{}}`, `{"message":"Success"}`},
 			},
 		},
@@ -434,12 +437,14 @@ func TestActivationChecks(t *testing.T) {
 		want kyc.ActivationCheck
 	}{
 		{`{"code":200,"data":{"activationAllowed":true,"consentOk":true,"verificationOk":true,"riskLevel":"LOW"}}`,
-			kyc.ActivationCheck{CanActivate: true, VerificationOK: true, ConsentOK: true, Verification: approved}},
+			kyc.ActivationCheck{CanActivate: true, VerificationOK: true, ConsentOK: true, ConsentSaid: true, Verification: approved}},
 		{`{"data":{"canActivate":false,"verificationOk":false,"consentOk":false,"missingConsents":["DATA_PROCESSING","terms","PRIVACY_POLICY","terms","odd"],"verificationStatus":"REJECTED"}}`,
-			kyc.ActivationCheck{Missing: kyc.ConsentTypes(), Verification: kyc.VerificationVerdict{State: kyc.VerificationRejected, Known: true, ProviderStatus: "REJECTED"}}},
-		{`{"canActivate":false,"missingConsents":[]}`, kyc.ActivationCheck{Missing: []kyc.ConsentType{}, Verification: open}},
-		{`{"canActivate":false,"verificationStatus":"ESCALATED"}`, kyc.ActivationCheck{Verification: kyc.VerificationVerdict{State: kyc.VerificationOpen, ProviderStatus: "ESCALATED"}}},
-		{`{"activationAllowed":false,"customerStatus":"CS_ACTIVE"}`, kyc.ActivationCheck{Verification: open, Active: true}},
+			kyc.ActivationCheck{Missing: kyc.ConsentTypes(), ConsentSaid: true, Denied: true, Verification: kyc.VerificationVerdict{State: kyc.VerificationRejected, Known: true, ProviderStatus: "REJECTED"}}},
+		{`{"canActivate":false,"missingConsents":[]}`, kyc.ActivationCheck{Missing: []kyc.ConsentType{}, Denied: true, Verification: open}},
+		{`{"canActivate":false,"verificationStatus":"ESCALATED"}`, kyc.ActivationCheck{Denied: true, Verification: kyc.VerificationVerdict{State: kyc.VerificationOpen, ProviderStatus: "ESCALATED"}}},
+		{`{"activationAllowed":false,"customerStatus":"CS_ACTIVE"}`, kyc.ActivationCheck{Denied: true, Verification: open, Active: true}},
+		{`{"data":{"activationAllowed":false,"consentOk":true,"verificationOk":true,"riskLevel":"PROHIBITED","message":"no"}}`,
+			kyc.ActivationCheck{VerificationOK: true, ConsentOK: true, ConsentSaid: true, Denied: true, Prohibited: true, Verification: approved}},
 	} {
 		p := serve(t, finhub.Config{}, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v2.1/customer/individual/cust_123456789/owner/fh_api_finsei_ltd_7f957f77/activation/check" {
@@ -613,6 +618,29 @@ func TestFindCustomerTellsWho(t *testing.T) {
 		v, err := p.FindCustomer(t.Context(), kyc.CustomerSearch{Tenant: tenant, Email: kyc.NewEmailAddress(email)})
 		if err != nil || v.FirstName.Reveal() != "Marcus" || v.LastName.Reveal() != "Jensen" || v.Birthdate.Reveal() != "1990-05-15" || len(v.Phones) != 1 || v.Phones[0].Reveal() != "+37060012345" {
 			t.Errorf("%s: %+v, %v", body, v, err)
+		}
+	}
+}
+
+// The answer to an activation was lost, and the next one is told that there is nothing left to activate.
+func TestAlreadyActive(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{409, `{"code":409,"message":"Customer already active","data":{}}`, true}, {400, `{"code":400,"message":"m","data":{"error":"ALREADY_ACTIVE"}}`, true},
+		{400, `{"code":"ALREADY_ACTIVATED","message":"m"}`, true}, {422, `{"code":422,"message":"Account is already activated"}`, true}, {200, `{"code":409,"message":"Account already active"}`, true},
+		{409, `{"code":409,"message":"Conflict","data":{}}`, false}, {503, `{"code":503,"message":"already active"}`, false}, {404, `{"code":404,"message":"not found"}`, false},
+	} {
+		p := serve(t, finhub.Config{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		})
+		v, err := p.ActivateCustomer(t.Context(), kyc.ActivationRequest{CustomerReference: reference(), UserID: "u", Code: kyc.NewPassword("c")})
+		if active := err == nil && v.Status == kyc.CustomerActive && v.Known; active != tt.want {
+			t.Errorf("%d %s: %+v, %v", tt.status, tt.body, v, err)
 		}
 	}
 }

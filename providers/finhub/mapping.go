@@ -200,7 +200,10 @@ func activationCheck(op string, a checkAnswer) (kyc.ActivationCheck, error) {
 	if !can.given && !a.VerificationOK.given && !a.ConsentOK.given {
 		return kyc.ActivationCheck{}, httpjson.BadAnswer(op)
 	}
-	out := kyc.ActivationCheck{CanActivate: can.value, VerificationOK: a.VerificationOK.value, ConsentOK: a.ConsentOK.value}
+	out := kyc.ActivationCheck{
+		CanActivate: can.value, VerificationOK: a.VerificationOK.value, ConsentOK: a.ConsentOK.value, ConsentSaid: a.ConsentOK.given,
+		Denied: can.given && !can.value, Prohibited: can.given && !can.value && strings.EqualFold(string(a.RiskLevel), "PROHIBITED"),
+	}
 	if a.MissingConsents != nil {
 		out.Missing = []kyc.ConsentType{}
 		for _, w := range *a.MissingConsents {
@@ -250,6 +253,13 @@ func activationVerdict(op, customer string, resp httpjson.Response, a activation
 		return kyc.CustomerVerdict{}, httpjson.BadAnswer(op)
 	}
 	return v, nil
+}
+
+// alreadyActive reports whether a refusal of an activation says that the account is active: the answer to an earlier one was lost.
+func alreadyActive(resp httpjson.Response) bool {
+	r, readable := readRefusal(resp.Body)
+	return readable && slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity}, resp.Status) &&
+		r.mentions("ALREADY_ACTIVE", "ALREADY_ACTIVATED", "ALREADY ACTIVE", "ALREADY ACTIVATED")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -511,6 +521,8 @@ func (r refusal) conflict() string {
 func refusedStep(op string, resp httpjson.Response, err error) error {
 	r, readable := readRefusal(resp.Body)
 	switch resp.Status {
+	case http.StatusNotFound: // of a customer that FinHub made: the path or the tenant is wrong, which is our mistake
+		return &kyc.Error{Kind: kyc.Internal, Op: op, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		if kyc.KindOf(err) == kyc.Ambiguous {
 			return err
