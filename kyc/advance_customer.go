@@ -794,7 +794,7 @@ func (c *Customer) nextAction() *NextAction {
 		return action(ActionWait, "the account is being activated")
 	case c.Steps.Prohibited:
 		return action(ActionContactSupport, "FinHub does not activate customers of this risk: ask FinHub's support")
-	case c.Steps.Denied:
+	case c.Steps.Denied && !c.Steps.ActivationLost:
 		return action(ActionWait, "FinHub does not allow the activation yet")
 	default:
 		return action(ActionActivateAccount, "activate the account (activateCustomer) with the code FinHub sent to the customer by e-mail")

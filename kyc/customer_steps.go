@@ -20,6 +20,8 @@ type CustomerSteps struct {
 	// Activation is that of an activation under way: PLANNED, SENT or AMBIGUOUS; "" for none.
 	Activation Submission
 	Looks      int // checks since then that were answered, and said that it is not active
+	// ActivationLost: nobody ever saw what became of the last activation. A check that allows none then may mean that it worked.
+	ActivationLost bool
 
 	// Attempts is how often the registration was sent. GaveUp: its caller was told to register again while the call was
 	// still under way. Unclaimed: the customer was accepted and no caller was told; who registers again with the same data is.
@@ -41,7 +43,7 @@ func (s *CustomerSteps) giveUpUnknown(now time.Time) {
 		return
 	}
 	if s.Looks++; s.Looks == activationLooks {
-		s.Activation, s.Looks = "", 0
+		s.Activation, s.Looks, s.ActivationLost = "", 0, true
 	}
 }
 

@@ -274,6 +274,15 @@ func TestStepsThatAreNotTheCallersFault(t *testing.T) {
 // FinHub activated and its answer was lost; the check does not show it, and the next activation is told that there is nothing left.
 func TestLostActivation(t *testing.T) {
 	t.Parallel()
+	for _, allowed := range []string{"true", "false"} { // an account that is active may not be activated either
+		t.Run(allowed, func(t *testing.T) {
+			t.Parallel()
+			lostActivation(t, `{"data":{"activationAllowed":`+allowed+`,"consentOk":true,"verificationOk":true}}`)
+		})
+	}
+}
+
+func lostActivation(t *testing.T, check string) {
 	g, answers := startWith(t, apptest.Options{FinHub: finhubsim.Config{VerificationDelay: 10 * time.Millisecond}})
 	token := g.Token(apptest.Acme)
 	vars := map[string]any{"c": newCustomer(t, g, token, "lost@example.com", nil), "code": finhubsim.DefaultActivationCode}
@@ -284,13 +293,14 @@ func TestLostActivation(t *testing.T) {
 	}
 	ready := func(a apptest.Answer) bool { return a.Str("customer.nextAction.kind") == "ACTIVATE_ACCOUNT" }
 	g.Eventually(token, readCustomer, vars, ready)
-	answers.set("/activation/check", 200, `{"data":{"activationAllowed":true,"consentOk":true,"verificationOk":true}}`)
+	answers.set("/activation/check", 200, `{"data":{"activationAllowed":true,"consentOk":true,"verificationOk":true}}`) // no word of an active account
 	if err := g.FinHub.Faults().Add(failing(finhubsim.OpActivate, simulator.FaultActThenReset, "", 1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if a := g.Query(token, activate, vars); !slices.Equal(userErrors(a, "activateCustomer"), []string{unavailable}) {
 		t.Fatalf("%s", a.Body)
 	}
+	answers.set("/activation/check", 200, check)
 	g.Eventually(token, readCustomer, vars, ready)
 	if a := g.Query(token, activate, vars); a.Str("activateCustomer.customer.status") != "ACTIVE" {
 		t.Errorf("%s", a.Body)
