@@ -2878,12 +2878,14 @@ type Mutation {
   Makes a customer at FinHub from a category and what is known of the person: every parameter of the category that is not
   overridden is chosen by FinHub's own rules of middle risk. Without ` + "`" + `personId` + "`" + ` the person is made too. The password is never
   stored, so when FinHub does not answer the caller has to register again: PROVIDER_UNAVAILABLE, retryable. Doing so with the same
-  data never makes a second customer.
+  data sends nothing before FinHub has said that there is no such customer. Where it says nothing for ten minutes, or has no way to say
+  it and ten seconds have passed, the registration counts as not having happened and is sent again; if FinHub then refuses it as a duplicate, the account may be the caller's own: the
+  answer stays PROVIDER_UNAVAILABLE until a look-up finds the account.
   """
   registerCustomer(input: RegisterCustomerInput!): RegisterCustomerPayload! @scope(any: [CUSTOMERS_WRITE])
   "Opens the verification of a FinHub customer; a category of high risk asks for more of it. Once is enough: again changes nothing."
   startCustomerVerification(input: StartCustomerVerificationInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])
-  "Records at FinHub that the customer consented."
+  "Records at FinHub that the customer consented. The same version again changes nothing, unless FinHub says that it is missing."
   acceptConsent(input: AcceptConsentInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])
   "Activates the account of a FinHub customer with the code FinHub sent to them. The code is never stored."
   activateCustomer(input: ActivateCustomerInput!): CustomerPayload! @scope(any: [CUSTOMERS_WRITE])

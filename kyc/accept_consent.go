@@ -16,14 +16,15 @@ type AcceptConsentInput struct {
 
 var consentVersion = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$`)
 
-// AcceptConsent records at FinHub that a customer consented. The same version again changes nothing; another one is sent.
+// AcceptConsent records at FinHub that a customer consented. The same version again changes nothing unless FinHub says that it is
+// missing; then it is sent again, as another version is.
 func (s *Service) AcceptConsent(ctx context.Context, in AcceptConsentInput) (*CustomerPayload, error) {
 	if !consentVersion.MatchString(in.Version) {
 		return refuseStep(UserError{Code: CodeInvalid, Message: "must be a version such as 1.0: 1 to 32 letters, digits, dots, _ and -", Path: []string{"input", "version"}}), nil
 	}
 	return s.planCustomer(ctx, in.CustomerID, opAcceptConsent, func(c *Customer, now time.Time) (planned bool, refusal *UserError) {
 		i := slices.IndexFunc(c.Steps.Consents, func(g CustomerConsent) bool { return g.Type == in.Type })
-		if i >= 0 && c.Steps.Consents[i].Version == in.Version {
+		if i >= 0 && c.Steps.Consents[i].Version == in.Version && !slices.Contains(c.neededConsents(), in.Type) {
 			return false, nil
 		}
 		given := CustomerConsent{Type: in.Type, Version: in.Version, GivenAt: now, Submission: SubmissionPlanned}
@@ -37,7 +38,7 @@ func (s *Service) AcceptConsent(ctx context.Context, in AcceptConsentInput) (*Cu
 	})
 }
 
-// consent sends the first consent that FinHub may not have.
+// consent sends the first consent that FinHub does not have.
 func (s *Service) consent(ctx context.Context, job *Job, c *Customer, provider Provider, ref CustomerReference) error {
 	given := c.Steps.Consents[c.consentToSend()]
 	at := func(st *CustomerSteps) *CustomerConsent {
@@ -69,6 +70,7 @@ func (s *Service) consent(ctx context.Context, job *Job, c *Customer, provider P
 		switch {
 		case err == nil, KindOf(err) == Conflict: // 409: it has it
 			consent.Submission, consent.Accepted = SubmissionAccepted, verdict.Accepted || err != nil
+			steps.Missing = slices.DeleteFunc(slices.Clone(steps.Missing), func(t ConsentType) bool { return t == given.Type })
 			return customerEvent{customer: current}, 0, nil
 		case KindOf(err) == Rejected:
 			steps.Consents = slices.DeleteFunc(steps.Consents, func(g CustomerConsent) bool { return g.Type == given.Type && g.Version == given.Version })
@@ -80,7 +82,7 @@ func (s *Service) consent(ctx context.Context, job *Job, c *Customer, provider P
 		consent.Submission = SubmissionPlanned
 		ev := customerEvent{unavailable: err}
 		if end.fault {
-			ev.fault = err
+			ev.fault = ourFault(err)
 		}
 		return ev, s.customerWait(err, job.failuresAfter(err)), nil
 	})

@@ -96,7 +96,8 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 		s.logCustomer(c.ID, opCheckActivation, err, endOf(err))
 		return end(func(*Customer) customerEvent { return customerEvent{unavailable: err} })
 	}
-	if !k.CanActivate || k.Active {
+	lost := c.Steps.ActivationLost && k.VerificationOK && k.ConsentOK // FinHub says to the next one whether it worked
+	if !k.CanActivate && !lost || k.Active {
 		return end(func(current *Customer) customerEvent {
 			version, at := current.Version, current.UpdatedAt
 			current.applyCheck(k, now)
@@ -139,6 +140,9 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 		steps := *current.Steps
 		current.Steps = &steps
 		steps.VerificationOK, steps.ConsentOK, steps.Missing = true, true, k.Missing // the check said so
+		steps.Denied, steps.Prohibited = false, false
+		answered := err == nil || KindOf(err) == Rejected || KindOf(err) == Conflict
+		steps.ActivationLost = steps.ActivationLost && !answered
 		steps.Activation = ""
 		switch {
 		case err == nil:
@@ -159,7 +163,7 @@ func (s *Service) activate(ctx context.Context, job *Job, c *Customer, provider 
 		}
 		ev := customerEvent{unavailable: err}
 		if ended.fault {
-			ev.fault = err
+			ev.fault = ourFault(err)
 		}
 		return ev, 0, nil
 	})

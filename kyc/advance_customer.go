@@ -2,6 +2,7 @@ package kyc
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,15 +12,24 @@ import (
 // Names of operations, as in metrics, the ledger and Query.providers.
 const (
 	opRegisterCustomer  = "register_customer"
+	opFindCustomer      = "find_customer"
 	opStartVerification = "start_verification"
 	opAcceptConsent     = "accept_consent"
 	opCheckActivation   = "check_activation"
 	opActivateCustomer  = "activate_customer"
 )
 
-// ambiguousCustomerFor is how long a call with an unknown end is looked up before it counts as not having happened: the caller is
-// asked to do it again, and FinHub refuses what it has (ours; reliability 4.2 waits ten minutes for a webhook).
-const ambiguousCustomerFor = 10 * time.Minute
+const (
+	// ambiguousCustomerFor is how long a call with an unknown end is looked up before it counts as not having happened: the caller
+	// may do it again (ours; reliability 4.2 waits ten minutes for a webhook).
+	ambiguousCustomerFor = 10 * time.Minute
+	// blindCustomerFor is the same where nothing can be looked up at all: as long as a call may take by default (ours).
+	blindCustomerFor = 10 * time.Second
+	// rememberUnknownFor is how long a registration is kept that no look-up could tell anything about: until then a refusal of its
+	// repeat as a duplicate may be about itself. It is looked up every lookRarely (ours).
+	rememberUnknownFor = 7 * 24 * time.Hour
+	lookRarely         = 15 * time.Minute
+)
 
 // customerEvent is one thing that happened to a customer. op is the operation; customer is set when it was taken, one of the others
 // when it was not.
@@ -42,17 +52,54 @@ func (s *Service) sendRegistration(ctx context.Context, r *customerRegistration)
 		return nil
 	}
 	end := endOf(err)
-	search := CustomerSearch{Tenant: r.partner.FinHubTenant, Email: r.request.Email}
 	// Perhaps it is there: this call's answer was lost, or an earlier one's was and this one is the duplicate.
-	if provider.FindCustomer != nil && (end.outcome == CallAmbiguous || KindOf(err) == Conflict && err != nil && r.attempt > 1) {
-		if found, lookErr := provider.FindCustomer(ctx, search); lookErr == nil {
+	if end.outcome == CallAmbiguous || KindOf(err) == Conflict && err != nil && r.attempt > 1 {
+		switch look, found, _ := s.lookForCustomer(ctx, r.customer.ID, CustomerSearch{Tenant: r.partner.FinHubTenant, Email: r.request.Email}, r.document); look {
+		case lookOurs:
 			v, err = found, nil
+		case lookOther: // FinHub would have refused, had it got so far
+			err = &Error{Kind: Conflict, Op: "kyc.register_customer", Code: CodeDuplicateEmailAtProvider}
+			r.unknown = false
+		default:
 		}
 	}
 	if s.cutOff(ctx, err) {
 		return nil
 	}
 	return s.settleRegistration(context.WithoutCancel(ctx), r, v, err, end)
+}
+
+// customerLook is what a look-up has shown of a registration with an unknown end.
+type customerLook uint8
+
+const (
+	lookBlind  customerLook = iota // nothing
+	lookNobody                     // FinHub said in so many words that nobody is there
+	lookOurs                       // it was made by that registration: nothing that is told of it disagrees
+	lookOther                      // somebody else has the e-mail address
+)
+
+// errNoLookUp is why a look-up shows nothing where the operator turned it off.
+var errNoLookUp = &Error{Kind: Ambiguous, Op: "kyc.find_customer", Code: "no_look_up"}
+
+// lookForCustomer looks for the customer that a registration may have made.
+func (s *Service) lookForCustomer(ctx context.Context, id CustomerID, search CustomerSearch, registered JSON) (customerLook, CustomerVerdict, error) {
+	find := s.providers[providerFinhub].FindCustomer
+	if find == nil {
+		return lookBlind, CustomerVerdict{}, errNoLookUp
+	}
+	found, err := find(ctx, search)
+	switch {
+	case err == nil && found.agrees(registered):
+		return lookOurs, found.CustomerVerdict, nil
+	case err == nil:
+		s.Logger.Warn("a look-up for a registration with an unknown end found somebody else", "provider", providerFinhub, "customer", id)
+		return lookOther, CustomerVerdict{}, nil
+	case KindOf(err) == NotFound:
+		return lookNobody, CustomerVerdict{}, err
+	}
+	s.logCustomer(id, opFindCustomer, err, endOf(err))
+	return lookBlind, CustomerVerdict{}, err
 }
 
 // callEnd is what an error says about a call that was recorded.
@@ -84,6 +131,40 @@ func endOf(err error) callEnd {
 	return end
 }
 
+// ourFault is a provider's answer that is our mistake, as the caller is told: its own kind would say something about their request.
+func ourFault(err error) error {
+	return &Error{Kind: Internal, Op: "kyc.customer", Code: codeOf(err), Err: err}
+}
+
+// conflict is FinHub's refusal of a registration because of what it has, as the caller is told. open says that the end of an
+// earlier call for it is as unknown as before.
+func (r *customerRegistration) conflict(code string) (refusal UserError, open bool) {
+	switch {
+	case code != CodeDuplicateEmailAtProvider && code != CodeDuplicatePhoneAtProvider:
+		return UserError{
+			Code: CodeConflict, Message: "FinHub refuses the registration now, for something that has to end first: try again in a moment", Path: []string{"input"},
+			Provider: nonEmpty(providerFinhub), ProviderCode: nonEmpty(code), Retryable: true,
+		}, r.attempt > 1
+	case r.unknown:
+		return contested(code), true
+	case code == CodeDuplicatePhoneAtProvider:
+		return UserError{
+			Code: CodeDuplicatePhone, Message: "belongs to another customer", Path: []string{"input", "phone"},
+			Provider: nonEmpty(providerFinhub), ProviderCode: nonEmpty(code),
+		}, false
+	default:
+		return duplicateEmail(nonEmpty(code)), false
+	}
+}
+
+// contested is the answer when FinHub refuses a repeat as a duplicate and no look-up shows of what: the account may be the caller's own.
+func contested(code string) UserError {
+	return UserError{
+		Code: CodeProviderUnavailable, Path: []string{"input"}, Provider: nonEmpty(providerFinhub), ProviderCode: nonEmpty(code), Retryable: true,
+		Message: "FinHub has an account with this data, perhaps from your earlier attempt whose answer was lost, and does not show it: the gateway's operator must look; registering again later with the same data answers the account once it is found",
+	}
+}
+
 // settleRegistration records the end of a registration's call and tells its caller.
 func (s *Service) settleRegistration(ctx context.Context, r *customerRegistration, v CustomerVerdict, err error, end callEnd) error {
 	now := s.now()
@@ -91,6 +172,7 @@ func (s *Service) settleRegistration(ctx context.Context, r *customerRegistratio
 	var next time.Time
 	writeErr := s.Store.Write(ctx, func(tx Tx) error {
 		ev, next = customerEvent{op: opRegisterCustomer}, time.Time{}
+		open := false // an earlier call's end is still unknown
 		if err := tx.EndCall(ctx, string(r.customer.ID), opRegisterCustomer, end.outcome, end.code, now); err != nil {
 			return err
 		}
@@ -112,17 +194,26 @@ func (s *Service) settleRegistration(ctx context.Context, r *customerRegistratio
 			ev.customer = c
 			return finishJob(ctx, tx, r.job)
 		case KindOf(err) == Rejected:
-			ev.refusals = []UserError{customerRefusal(err)}
+			ev.refusals = customerRefusals(err)
 		case KindOf(err) == Conflict:
-			ev.refusals = []UserError{duplicateEmail(nonEmpty(end.code))}
+			var refusal UserError
+			refusal, open = r.conflict(codeOf(err))
+			ev.refusals = []UserError{refusal}
+			c.Steps.Contested = open && r.unknown && refusal.Code == CodeProviderUnavailable
 		case end.fault:
-			ev.fault = err
+			ev.fault, open = ourFault(err), r.attempt > 1
 		default:
-			ev.unavailable = err
+			ev.unavailable, open = err, r.attempt > 1
 		}
-		keep := r.attempt > 1 && ev.refusals == nil // an earlier call's end is still unknown
-		if (end.outcome == CallAmbiguous || keep) && s.providers[providerFinhub].FindCustomer != nil {
+		if end.outcome == CallAmbiguous && ev.refusals == nil || open {
 			c.Submission = SubmissionAmbiguous
+			if end.outcome != CallAmbiguous {
+				c.UpdatedAt = r.since
+			}
+			if c.Steps.Contested {
+				s.Logger.Error("FinHub refuses a repeated registration as a duplicate and does not show of what; the account may be the caller's own, an operator must look",
+					"provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID, "code", codeOf(err))
+			}
 			if err := tx.UpdateCustomer(ctx, c); err != nil {
 				return err
 			}
@@ -163,12 +254,17 @@ func finishJob(ctx context.Context, tx Tx, job *Job) error {
 	return err
 }
 
-// customerRefusal is FinHub's explicit refusal of the data as the caller sees it.
-func customerRefusal(err error) UserError {
-	e := asError(err)
-	out := providerRefusal(providerFinhub, e)
-	if len(e.Path) > 1 && e.Path[1] == "parameters" {
-		out.Code, out.Message = CodeCategoryParameter, "the provider refused this parameter: correct it and register again"
+// customerRefusals is FinHub's explicit refusal of the data as the caller sees it: one for each input it names.
+func customerRefusals(err error) []UserError {
+	e := *asError(err)
+	var out []UserError
+	for _, path := range append([][]string{e.Path}, e.MorePaths...) {
+		e.Path = path
+		one := providerRefusal(providerFinhub, &e)
+		if len(path) > 1 && path[1] == "parameters" {
+			one.Code, one.Message = CodeCategoryParameter, "the provider refused this parameter: correct it and register again"
+		}
+		out = append(out, one)
 	}
 	return out
 }
@@ -186,7 +282,7 @@ func acceptCustomer(ctx context.Context, tx Tx, c *Customer, v CustomerVerdict, 
 		}
 	}
 	c.Apply(v, now)
-	c.Submission, c.Steps.Unclaimed, c.Steps.GaveUp = SubmissionAccepted, unclaimed, false
+	c.Submission, c.Steps.Unclaimed, c.Steps.GaveUp, c.Steps.Contested = SubmissionAccepted, unclaimed, false, false
 	c.Version, c.UpdatedAt = 1, now
 	if err := audit(ctx, tx, now, c.event(AuditUpdate, fieldCustomerStatus)); err != nil {
 		return err
@@ -292,12 +388,12 @@ func (c *Customer) applyCheck(k ActivationCheck, now time.Time) bool {
 		}
 	}
 	steps.VerificationOK = steps.VerificationOK || k.VerificationOK
-	steps.ConsentOK = steps.ConsentOK || k.ConsentOK
+	steps.ConsentOK = k.ConsentOK || steps.ConsentOK && len(k.Missing) == 0
 	steps.Missing = k.Missing
 	for i := range steps.Consents {
-		consent := &steps.Consents[i]
-		consent.Accepted = consent.Accepted || k.ConsentOK || k.Missing != nil && !slices.Contains(k.Missing, consent.Type)
+		steps.Consents[i].apply(k)
 	}
+	steps.Denied, steps.Prohibited = k.Denied && k.VerificationOK && k.ConsentOK, k.Prohibited
 	if k.Active {
 		c.Status, steps.Activation = CustomerActive, ""
 		if steps.ActivatedAt == nil {
@@ -305,6 +401,23 @@ func (c *Customer) applyCheck(k ActivationCheck, now time.Time) bool {
 		}
 	}
 	return c.touched(before, now)
+}
+
+// apply takes what a check says of one consent. One whose call had an unknown end is planned again only when FinHub has said that it
+// does not have it.
+func (g *CustomerConsent) apply(k ActivationCheck) {
+	listed := slices.Contains(k.Missing, g.Type)
+	switch {
+	case g.Submission == SubmissionPlanned: // it has not left yet
+	case k.ConsentOK || k.Missing != nil && !listed:
+		g.Submission, g.Accepted = SubmissionAccepted, true
+	case g.Submission != SubmissionAccepted:
+		if listed || k.ConsentSaid {
+			g.Submission = SubmissionPlanned
+		}
+	case listed:
+		g.Accepted = false
+	}
 }
 
 func (v *CustomerVerification) apply(k ActivationCheck) {
@@ -354,24 +467,37 @@ func (c *Customer) step() customerStep {
 	case st.Verification != nil && st.Verification.Submission == SubmissionPlanned:
 		return stepVerify
 	case c.consentToSend() >= 0:
+		if st.Consents[c.consentToSend()].Submission != SubmissionPlanned {
+			return stepCheck // it has left and nobody knows whether it arrived
+		}
 		return stepConsent
 	case st.Activation != "",
 		st.Verification != nil && st.Verification.State != VerificationApproved,
-		c.unconfirmed():
+		st.Denied, c.unconfirmed():
 		return stepCheck
 	default:
 		return stepNone
 	}
 }
 
-// consentToSend finds a consent that FinHub may not have. One whose call had an unknown end is sent again: that does no harm.
+// consentToSend finds the first consent that FinHub may not have.
 func (c *Customer) consentToSend() int {
 	return slices.IndexFunc(c.Steps.Consents, func(c CustomerConsent) bool { return c.Submission != SubmissionAccepted })
 }
 
+// given finds the consent of a type, nil for none.
+func (s *CustomerSteps) given(t ConsentType) *CustomerConsent {
+	if i := slices.IndexFunc(s.Consents, func(g CustomerConsent) bool { return g.Type == t }); i >= 0 {
+		return &s.Consents[i]
+	}
+	return nil
+}
+
 // unconfirmed: every consent was given, and FinHub has not said of all of them that they count.
 func (c *Customer) unconfirmed() bool {
-	return !c.Steps.ConsentOK && len(c.neededConsents()) == 0 && slices.ContainsFunc(c.Steps.Consents, func(c CustomerConsent) bool { return !c.Accepted })
+	first := func(t ConsentType) bool { return c.Steps.given(t) == nil }
+	return !c.Steps.ConsentOK && !slices.ContainsFunc(c.neededConsents(), first) &&
+		slices.ContainsFunc(c.Steps.Consents, func(c CustomerConsent) bool { return !c.Accepted })
 }
 
 // advanceCustomer does the next thing for a customer and records it.
@@ -399,7 +525,7 @@ func (s *Service) advanceCustomer(ctx context.Context, job *Job) error {
 	}
 	switch c.step() {
 	case stepLookUp:
-		return s.lookUpCustomer(ctx, job, c, provider, partner)
+		return s.lookUpCustomer(ctx, job, c, partner)
 	case stepActivate:
 		return s.activate(ctx, job, c, provider, ref)
 	case stepVerify:
@@ -457,6 +583,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 			}
 		}
 		failures := 0
+		lost := before.Version > 0 && before.step() == stepCheck && before.consentToSend() >= 0
 		switch current.step() {
 		case stepNone:
 			return finishJob(ctx, tx, job)
@@ -471,8 +598,11 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 				wait = s.wait(&Analysis{Provider: providerFinhub}, step{verdict: new(Verdict)}, failures)
 			}
 		default:
-			if wait > 0 {
+			switch {
+			case wait > 0:
 				failures = job.failuresAfter(ev.unavailable)
+			case lost && current.step() == stepConsent:
+				failures = job.Failures // FinHub does not have it: its call failed, and a look in between is no success
 			}
 		}
 		due, ok, err := tx.ReleaseJob(ctx, job.ID, job.Attempt, now.Add(wait), now, failures)
@@ -500,34 +630,42 @@ func (s *Service) customerWait(err error, failures int) time.Duration {
 	return s.wait(&Analysis{Provider: providerFinhub}, step{err: err, wait: RetryAfter(err), fault: endOf(err).fault}, failures)
 }
 
-// lookUpCustomer asks FinHub for a customer whose registration had an unknown end. One that is there was made by that call. One that
-// is not, or that nobody can look for, is taken back after a while: its caller has been asked to register again.
-func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, provider Provider, partner Partner) error {
-	var v CustomerVerdict
-	err := error(E(NotFound, "kyc.advance_customer", nil))
-	if provider.FindCustomer != nil && c.Unique.Email != nil {
-		v, err = provider.FindCustomer(ctx, CustomerSearch{Tenant: partner.FinHubTenant, Email: *c.Unique.Email})
-	}
+// lookUpCustomer asks FinHub for a customer whose registration had an unknown end. One that is there and agrees with it was made by
+// that call. One that is not is taken back after a while: its caller has been asked to register again. One that nobody can tell
+// anything about is remembered for longer; its caller may register again meanwhile.
+func (s *Service) lookUpCustomer(ctx context.Context, job *Job, c *Customer, partner Partner) error {
+	look, v, err := s.lookForCustomer(ctx, c.ID, CustomerSearch{Tenant: partner.FinHubTenant, Email: *c.Unique.Email}, c.Request)
 	if s.cutOff(ctx, err) {
 		return nil
 	}
 	now := s.now()
 	return s.settleCustomer(ctx, job, c, opRegisterCustomer, func(ctx context.Context, tx Tx, current *Customer) (customerEvent, time.Duration, error) {
+		age := now.Sub(current.UpdatedAt)
 		switch {
 		case current.Version > 0:
 			return customerEvent{customer: current}, 0, nil
-		case err == nil:
+		case look == lookOurs:
 			if err := acceptCustomer(ctx, tx, current, v, now, true); err != nil {
 				return customerEvent{}, 0, err
 			}
 			s.Logger.Info("a customer whose registration had an unknown end was found", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
 			return customerEvent{customer: current}, 0, nil
-		case provider.FindCustomer == nil, KindOf(err) == NotFound && now.Sub(current.UpdatedAt) > ambiguousCustomerFor:
+		case look == lookOther:
+			return customerEvent{refusals: []UserError{duplicateEmail(nonEmpty(CodeDuplicateEmailAtProvider))}}, 0, takeBackCustomer(ctx, tx, current, "", now)
+		case look == lookNobody && age > ambiguousCustomerFor && !current.Steps.Contested, age > rememberUnknownFor:
 			s.Logger.Warn("a registration with an unknown end was not found; its caller has to register again", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
 			return customerEvent{unavailable: err}, 0, takeBackCustomer(ctx, tx, current, "", now)
 		}
 		current.Submission = SubmissionAmbiguous
-		return customerEvent{unavailable: err}, s.customerWait(err, job.failuresAfter(err)), tx.UpdateCustomer(ctx, current)
+		wait := s.customerWait(err, job.failuresAfter(err))
+		switch {
+		case errors.Is(err, errNoLookUp):
+			s.Logger.Warn("a registration has an unknown end and providers.finhub.search_path is off: an operator must look", "provider", providerFinhub, "customer", c.ID, "partner", c.PartnerID)
+			wait = rememberUnknownFor - age + time.Second
+		case age > ambiguousCustomerFor:
+			wait = max(wait, lookRarely)
+		}
+		return customerEvent{unavailable: err}, wait, tx.UpdateCustomer(ctx, current)
 	})
 }
 
@@ -602,16 +740,16 @@ func (s *Service) logCustomer(id CustomerID, op string, err error, end callEnd) 
 	}
 }
 
-// neededConsents are those the customer has not given yet, in FinHub's order.
+// neededConsents are those the customer has not given yet, or that FinHub has lost, in FinHub's order.
 func (c *Customer) neededConsents() []ConsentType {
 	var out []ConsentType
 	if c.Steps.ConsentOK {
 		return nil
 	}
 	for _, t := range ConsentTypes() {
-		given := slices.ContainsFunc(c.Steps.Consents, func(g CustomerConsent) bool { return g.Type == t })
-		elsewhere := c.Steps.Missing != nil && !slices.Contains(c.Steps.Missing, t) // FinHub has it from another door
-		if !given && !elsewhere {
+		given, listed := c.Steps.given(t), slices.Contains(c.Steps.Missing, t)
+		elsewhere := c.Steps.Missing != nil && !listed // FinHub has it from another door
+		if given == nil && !elsewhere || given != nil && given.Submission == SubmissionAccepted && listed {
 			out = append(out, t)
 		}
 	}
@@ -656,6 +794,10 @@ func (c *Customer) nextAction() *NextAction {
 		return action(ActionWait, "FinHub is recording the consents")
 	case c.Steps.Activation != "":
 		return action(ActionWait, "the account is being activated")
+	case c.Steps.Prohibited:
+		return action(ActionContactSupport, "FinHub does not activate customers of this risk: ask FinHub's support")
+	case c.Steps.Denied && !c.Steps.ActivationLost:
+		return action(ActionWait, "FinHub does not allow the activation yet")
 	default:
 		return action(ActionActivateAccount, "activate the account (activateCustomer) with the code FinHub sent to the customer by e-mail")
 	}

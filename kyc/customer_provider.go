@@ -58,6 +58,14 @@ type CustomerVerdict struct {
 	UserStatus     string
 }
 
+// FoundCustomer is a customer that was looked up, and what the provider told of the person; empty what it did not tell.
+type FoundCustomer struct {
+	CustomerVerdict
+	FirstName, LastName, FullName Name
+	Phones                        []PhoneNumber
+	Birthdate                     Date // as it was told
+}
+
 // VerificationRequest asks for the verification of a customer.
 type VerificationRequest struct {
 	CustomerReference
@@ -97,6 +105,10 @@ type ActivationCheck struct {
 	ConsentOK      bool
 	// Missing are the consents the provider waits for; nil when it did not say.
 	Missing []ConsentType
+	// ConsentSaid: it said yes or no about the consents.
+	ConsentSaid bool
+	// Denied: it said that the account may not be activated, Prohibited: because of the customer's risk.
+	Denied, Prohibited bool
 	// Verification is the provider's word for it; State is OPEN when it did not say.
 	Verification VerificationVerdict
 	// Active: the provider says that the account is active already.

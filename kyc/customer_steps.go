@@ -7,22 +7,29 @@ import "time"
 type CustomerSteps struct {
 	Verification *CustomerVerification
 	Consents     []CustomerConsent // those that were asked to be accepted, in that order
-	// Missing are the consents FinHub still waits for, when it said so; nil when it never did.
+	// Missing are the consents FinHub still waits for, when it said so; nil when it never did. One that it has taken since is off it.
 	Missing []ConsentType
 	// The last activation check (dossier B8).
 	VerificationOK bool
 	ConsentOK      bool
 	CheckedAt      *time.Time
-	ActivatedAt    *time.Time
+	// Denied: FinHub said that everything is there and that it does not allow the activation. Prohibited: the risk forbids it.
+	Denied      bool
+	Prohibited  bool
+	ActivatedAt *time.Time
 	// Activation is that of an activation under way: PLANNED, SENT or AMBIGUOUS; "" for none.
 	Activation Submission
 	Looks      int // checks since then that were answered, and said that it is not active
+	// ActivationLost: nobody ever saw what became of the last activation. A check that allows none then may mean that it worked.
+	ActivationLost bool
 
 	// Attempts is how often the registration was sent. GaveUp: its caller was told to register again while the call was
 	// still under way. Unclaimed: the customer was accepted and no caller was told; who registers again with the same data is.
 	Attempts  int
 	GaveUp    bool
 	Unclaimed bool
+	// Contested: the end of a registration is unknown, and FinHub refused its repeat as a duplicate without showing of what.
+	Contested bool
 }
 
 // giveUpUnknown counts an answered check, after what it said was applied, and frees the caller to repeat a step whose call
@@ -36,7 +43,7 @@ func (s *CustomerSteps) giveUpUnknown(now time.Time) {
 		return
 	}
 	if s.Looks++; s.Looks == activationLooks {
-		s.Activation, s.Looks = "", 0
+		s.Activation, s.Looks, s.ActivationLost = "", 0, true
 	}
 }
 

@@ -95,10 +95,18 @@ func TestNextActionLeads(t *testing.T) {
 	}
 	c.Steps.Consents = append(c.Steps.Consents, CustomerConsent{Type: ConsentDataProcessing, Submission: SubmissionPlanned})
 	expect("being recorded", ActionWait)
-	c.Steps.Consents[1].Submission = SubmissionAccepted
+	c.Steps.Consents[1].Submission, c.Steps.Missing = SubmissionAccepted, []ConsentType{}
 	expect("not confirmed", ActionWait)
 	c.Steps.ConsentOK = true
 	expect("consented", ActionActivateAccount)
+	c.Steps.Denied = true
+	expect("not allowed yet", ActionWait)
+	if c.step() != stepCheck {
+		t.Error("nobody asks when it is allowed")
+	}
+	c.Steps.Prohibited = true
+	expect("a prohibited risk", ActionContactSupport)
+	c.Steps.Denied, c.Steps.Prohibited = false, false
 	c.Steps.Activation = SubmissionSent
 	expect("activating", ActionWait)
 	c.Status = CustomerRejected
@@ -150,5 +158,75 @@ func TestRefusedCallsDoNotGrowTheBackoff(t *testing.T) {
 	job.Failures = job.failuresAfter(failed)
 	if job.Failures = job.failuresAfter(nil); job.Failures != 3 {
 		t.Errorf("%d failures", job.Failures)
+	}
+}
+
+// A consent that FinHub says is missing is asked for again, and one whose call had an unknown end is sent again only when FinHub has
+// said that it does not have it.
+func TestConsentsFollowTheCheck(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	customer := func(submission Submission) *Customer {
+		c := &Customer{Provider: providerFinhub, Status: CustomerPendingActivation, Version: 1, Steps: &CustomerSteps{VerificationOK: true}}
+		for _, t := range ConsentTypes() {
+			c.Steps.Consents = append(c.Steps.Consents, CustomerConsent{Type: t, Version: "1.0", Submission: SubmissionAccepted, Accepted: true})
+		}
+		c.Steps.Consents[0].Submission, c.Steps.Consents[0].Accepted = submission, submission == SubmissionAccepted
+		return c
+	}
+	lost := ActivationCheck{VerificationOK: true, ConsentSaid: true, Missing: []ConsentType{ConsentTerms}, Denied: true}
+	c := customer(SubmissionAccepted)
+	c.Steps.ConsentOK = true // FinHub said so once
+	c.applyCheck(lost, now)
+	if needed := c.neededConsents(); !slices.Equal(needed, []ConsentType{ConsentTerms}) || c.NextAction.Kind != ActionAcceptTerms || c.step() != stepCheck {
+		t.Errorf("lost: needed %v, next %v, step %d", needed, c.NextAction, c.step())
+	}
+	for name, tt := range map[string]struct {
+		check ActivationCheck
+		want  Submission
+	}{
+		"it is missing":              {lost, SubmissionPlanned},
+		"not OK, without a list":     {ActivationCheck{VerificationOK: true, ConsentSaid: true}, SubmissionPlanned},
+		"nothing is said":            {ActivationCheck{VerificationOK: true}, SubmissionAmbiguous},
+		"another one is missing":     {ActivationCheck{ConsentSaid: true, Missing: []ConsentType{ConsentPrivacy}}, SubmissionAccepted},
+		"everything is there":        {ActivationCheck{ConsentSaid: true, ConsentOK: true}, SubmissionAccepted},
+		"nothing is listed, not one": {ActivationCheck{Missing: []ConsentType{}}, SubmissionAccepted},
+	} {
+		c := customer(SubmissionAmbiguous)
+		if c.step() != stepCheck {
+			t.Errorf("%s: it is sent again without a look", name)
+		}
+		c.applyCheck(tt.check, now)
+		if got := c.Steps.Consents[0]; got.Submission != tt.want || got.Accepted != (tt.want == SubmissionAccepted) {
+			t.Errorf("%s: %+v, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// What was found is somebody else when anything that is told disagrees, whatever its spelling.
+func TestFoundCustomersAreCompared(t *testing.T) {
+	registered := JSON(`{"first_name":"Łukasz José","last_name":"Strauß-Núñez","phone":"+37060012345","birthdate":"1990-05-15"}`)
+	name := NewName
+	for _, tt := range []struct {
+		found FoundCustomer
+		want  bool
+	}{
+		{FoundCustomer{}, true},
+		{FoundCustomer{FirstName: name("lukasz  JOSE"), LastName: name("STRAUSS NUNEZ"), FullName: name("Lukasz Jose Strauss Nunez"), Birthdate: NewDate("1990-05-15"),
+			Phones: []PhoneNumber{NewPhoneNumber("+1 555 0100 200"), NewPhoneNumber("370 600-12345")}}, true},
+		{FoundCustomer{FullName: name("Strauss-Nunez, Lukasz Jose"), Phones: []PhoneNumber{NewPhoneNumber("060012345")}, Birthdate: NewDate("1990-05-14T21:00:00Z")}, true},
+		{FoundCustomer{FirstName: name("L***"), Phones: []PhoneNumber{NewPhoneNumber("***2345")}, Birthdate: NewDate("15/05")}, true},
+		{FoundCustomer{FirstName: name("Somebodyelse")}, false},
+		{FoundCustomer{FirstName: name("Lukasz Jose"), LastName: name("Other")}, false},
+		{FoundCustomer{FullName: name("Lukasz Other")}, false},
+		{FoundCustomer{Phones: []PhoneNumber{NewPhoneNumber("+37060012346")}}, false},
+		{FoundCustomer{Birthdate: NewDate("1990-05-16")}, false},
+		{FoundCustomer{Birthdate: NewDate("1990-05-17T00:00:00Z")}, false},
+	} {
+		if got := tt.found.agrees(registered); got != tt.want {
+			t.Errorf("%q %q %q %q: %t", tt.found.FirstName.Reveal(), tt.found.LastName.Reveal(), tt.found.FullName.Reveal(), tt.found.Birthdate.Reveal(), got)
+		}
+	}
+	if (FoundCustomer{}).agrees(nil) {
+		t.Error("nothing is known of the registration")
 	}
 }

@@ -118,8 +118,13 @@
 //
 //	(none) ──insert, SENT──> FinHub says yes ──> visible, Version 1 ──verification, consents, activation──> ACTIVE
 //	                    ├──> FinHub says no, or nothing left ──> taken back, its person too if it was made for it
-//	                    └──> no answer ──> AMBIGUOUS ──look-up finds it──> visible; the next who registers the same gets it
-//	                                                └──ten minutes, not there──> taken back
+//	                    └──> no answer ──> AMBIGUOUS ──look-up finds it, nothing disagrees──> visible; who registers the same gets it
+//	                                                ├──look-up finds somebody else──> taken back: a duplicate
+//	                                                ├──FinHub says it is not there──> sent again when its caller comes; taken back after ten minutes
+//	                                                └──look-ups show nothing──> may be sent again after ten minutes, ten seconds where there are none; taken back after a week
+//
+// A look-up that shows nothing is no "not there" (FinHub documents none). A repeat that is refused as a duplicate while nothing shows of
+// what is Contested: it is not sent again, its caller is not told that the account is another's, and an operator must look.
 //
 // What comes after is planned in the row and done by its one job, one call at a time; Customer.step says which.
 //

@@ -50,6 +50,8 @@ type Error struct {
 
 	// Path names the wrong input when the caller can mend it, e.g. ["input","faceRecognitionId"].
 	Path []string
+	// MorePaths are further inputs that the same refusal names.
+	MorePaths [][]string
 	// UserCode is what the caller is told when Kind is Rejected; "" is PROVIDER_REJECTED.
 	UserCode UserErrorCode
 	// RetryAfter is when to come back, if the upstream or the guard said so. See [RetryHint].

@@ -47,11 +47,12 @@ type Provider struct {
 	UpdateProspect Op[ProspectRequest, ProspectVerdict]
 	// FetchCategoryHierarchy reads the categories of customers that a tenant offers.
 	FetchCategoryHierarchy Op[Tenant, CategoryHierarchy]
-	// RegisterCustomer makes a customer. The upstream MUST refuse a second one with the same e-mail address in a tenant
-	// with Conflict; that is what makes asking the caller to register again safe.
+	// RegisterCustomer makes a customer. The upstream SHOULD refuse a second one with the same e-mail address in a tenant with
+	// Conflict; Code says what it is about: CodeDuplicatePhoneAtProvider, CodeDuplicateEmailAtProvider, or something else.
 	RegisterCustomer Op[CustomerRegistration, CustomerVerdict]
-	// FindCustomer looks a customer up by e-mail address; NotFound when the tenant has none.
-	FindCustomer Op[CustomerSearch, CustomerVerdict]
+	// FindCustomer looks a customer up by e-mail address. NotFound MUST mean that the upstream said in so many words that the
+	// tenant has none: it makes us send a registration again.
+	FindCustomer Op[CustomerSearch, FoundCustomer]
 	// StartVerification opens the verification of a customer. Each one may be billed.
 	StartVerification Op[VerificationRequest, VerificationVerdict]
 	// AcceptConsent records that the customer consented. Doing it twice does no harm.

@@ -231,6 +231,9 @@ type customerRegistration struct {
 	customer *Customer
 	job      *Job
 	attempt  int // of sending it, 1 for the first
+	// unknown: an earlier call for this very data, which left at since, has an unknown end.
+	unknown bool
+	since   time.Time
 }
 
 func (r *customerRegistration) hash() []byte {
@@ -244,7 +247,7 @@ func (r *customerRegistration) hash() []byte {
 // looks it up if the call's end is not seen, and the idempotency key; nobody sees it before FinHub has said yes. The password is in
 // none of that: it goes from the request into the call and nowhere else, so a call that did not get through cannot be repeated by us. Its
 // caller is asked to register again, and doing so goes on with the same customer: it is looked up before anything is sent a second
-// time, and FinHub refuses a second customer with the same e-mail address.
+// time, and sent only when FinHub has said that it is not there, or after a while when no look-up says anything; see heldBlind.
 func (s *Service) RegisterCustomer(ctx context.Context, in RegisterCustomerInput) (*RegisterCustomerPayload, error) {
 	deadline := s.Clock.Now().Add(s.AnswerWithin)
 	partner, ok := s.finhubTenant(ctx)
@@ -492,7 +495,7 @@ func (r *customerRegistration) insert(ctx context.Context, tx Tx, lease time.Dur
 		}
 	}
 	email := r.request.Email
-	r.attempt = 1
+	r.attempt, r.unknown = 1, false
 	r.customer = &Customer{
 		ID: NewCustomerID(), PartnerID: r.partner.ID, PersonID: p.ID, Provider: providerFinhub, Status: CustomerPending,
 		Category: &r.request.Category, User: &CustomerUser{Username: email, Roles: r.request.Roles},
@@ -530,26 +533,22 @@ func (r *customerRegistration) record(ctx context.Context, tx Tx, lease time.Dur
 }
 
 // resumeCustomer goes on with a registration whose call had an unknown end, for a caller who registers again as they were asked to:
-// it is looked up first, and only what FinHub does not have is sent again.
+// it is looked up first, and only what FinHub does not have is sent again. A look-up that shows nothing is no reason to send before the
+// call counts as not having happened.
 func (s *Service) resumeCustomer(ctx context.Context, r *customerRegistration, deadline time.Time) (*RegisterCustomerPayload, bool, error) {
-	provider := s.providers[providerFinhub]
-	var verdict *CustomerVerdict
-	if provider.FindCustomer != nil {
-		look, cancel := context.WithTimeout(ctx, max(deadline.Sub(s.Clock.Now()), 0))
-		v, err := provider.FindCustomer(look, CustomerSearch{Tenant: r.partner.FinHubTenant, Email: r.request.Email})
-		cancel()
-		switch {
-		case err == nil:
-			verdict = &v
-		case KindOf(err) != NotFound:
-			return s.customerUnavailable(err), false, nil
-		}
-	}
+	look, cancel := context.WithTimeout(ctx, max(deadline.Sub(s.Clock.Now()), 0))
+	seen, verdict, lookErr := s.lookForCustomer(look, r.customer.ID, CustomerSearch{Tenant: r.partner.FinHubTenant, Email: r.request.Email}, r.customer.Request)
+	cancel()
+	id := r.customer.ID
+	var refusal *UserError
 	var one *waiter[customerEvent]
 	again := false
-	id := r.customer.ID
 	err := s.Store.Write(ctx, func(tx Tx) error {
-		again = false
+		again, refusal = false, nil
+		if one != nil { // this transaction was tried before
+			s.customerWaiters.leave(string(r.customer.ID), one)
+			one = nil
+		}
 		c, err := tx.Customer(ctx, r.partner.ID, id)
 		if err != nil {
 			return err
@@ -558,45 +557,93 @@ func (s *Service) resumeCustomer(ctx context.Context, r *customerRegistration, d
 			again = true // somebody else was here meanwhile
 			return nil
 		}
-		if verdict != nil {
-			again = true // it is there: the next try finds it
-			if err := acceptCustomer(ctx, tx, c, *verdict, s.now(), true); err != nil {
+		r.now = s.now()
+		if seen == lookOurs {
+			again = true // the next try finds it
+			if err := acceptCustomer(ctx, tx, c, verdict, r.now, true); err != nil {
 				return err
 			}
 			return tx.DeleteJob(ctx, string(c.ID))
 		}
-		r.now = s.now()
-		c.Steps.Attempts++
-		c.Steps.GaveUp = false
-		c.Category, c.User, c.Request = &r.request.Category, &CustomerUser{Username: r.request.Email, Roles: r.request.Roles}, r.document
-		c.Submission, c.UpdatedAt = SubmissionSent, r.now
-		if err := tx.UpdateCustomer(ctx, c); err != nil {
-			return err
-		}
-		if err := audit(ctx, tx, r.now, c.event(AuditUpdate, fieldCustomerUser)); err != nil {
-			return err
+		same := bytes.Equal(c.Request, r.document)
+		if refusal = r.notNow(c, same, seen, lookErr); refusal != nil && seen != lookOther {
+			return nil
 		}
 		if err := tx.DeleteJob(ctx, string(c.ID)); err != nil {
 			return err
 		}
-		r.customer, r.attempt = c, c.Steps.Attempts
-		if err := r.record(ctx, tx, s.Lease()); err != nil {
-			return err
+		switch {
+		case seen == lookOther:
+			return takeBackCustomer(ctx, tx, c, r.key, r.now)
+		case same:
+			err = r.repeat(ctx, tx, c, s.Lease())
+		default: // others with the same address: nothing of the first is theirs
+			if err = takeBackCustomer(ctx, tx, c, "", r.now); err == nil {
+				refusal, err = r.insert(ctx, tx, s.Lease())
+			}
 		}
-		if one == nil {
-			one = s.customerWaiters.join(string(id))
+		if err == nil {
+			one = s.customerWaiters.join(string(r.customer.ID))
 		}
-		return nil
+		return err
 	})
-	if one != nil && (err != nil || again) {
-		s.customerWaiters.leave(string(id), one)
+	if one != nil && err != nil {
+		s.customerWaiters.leave(string(r.customer.ID), one)
 	}
-	if err != nil || again {
+	switch {
+	case refusal != nil && (err == nil || errors.Is(err, errRefused)):
+		return refuseCustomer(*refusal), false, nil
+	case err != nil || again:
 		return nil, again, err
 	}
 	s.startRegistration(r)
 	payload, err := s.awaitRegistration(ctx, r, one, deadline)
 	return payload, false, err
+}
+
+// notNow is why a registration is not sent again after a look-up, nil when it is.
+func (r *customerRegistration) notNow(c *Customer, same bool, seen customerLook, lookErr error) *UserError {
+	switch {
+	case c.Steps.Contested && same && seen != lookOther:
+		return new(contested(CodeDuplicateEmailAtProvider))
+	case seen == lookOther, c.Steps.Contested: // FinHub has said that it has the address
+		return new(duplicateEmail(nonEmpty(CodeDuplicateEmailAtProvider)))
+	case seen == lookBlind && r.now.Sub(c.UpdatedAt) <= heldBlind(lookErr):
+		return &UserError{
+			Code: CodeProviderUnavailable, Message: "FinHub has not said what became of an earlier registration with this e-mail address: register again with the same data and password in a moment",
+			Path: []string{"input"}, Provider: nonEmpty(providerFinhub), ProviderCode: unavailableCode(lookErr), Retryable: true,
+		}
+	default:
+		return nil
+	}
+}
+
+// heldBlind is how long a registration with an unknown end is not sent again, although its caller asks for it, after a look-up that
+// showed nothing. A look-up that may work again is waited for. Where there is none, its path being undocumented, that would keep every
+// caller waiting after each 503; then the call only has to be over, and FinHub, which takes an e-mail address once in a tenant
+// (dossier B2), refuses what it has.
+func heldBlind(lookErr error) time.Duration {
+	if errors.Is(lookErr, errNoLookUp) || endOf(lookErr).fault {
+		return blindCustomerFor
+	}
+	return ambiguousCustomerFor
+}
+
+// repeat writes that the same registration is sent once more.
+func (r *customerRegistration) repeat(ctx context.Context, tx Tx, c *Customer, lease time.Duration) error {
+	r.unknown, r.since = true, c.UpdatedAt
+	c.Steps.Attempts++
+	c.Steps.GaveUp = false
+	c.Category, c.User = &r.request.Category, &CustomerUser{Username: r.request.Email, Roles: r.request.Roles}
+	c.Submission, c.UpdatedAt = SubmissionSent, r.now
+	if err := tx.UpdateCustomer(ctx, c); err != nil {
+		return err
+	}
+	if err := audit(ctx, tx, r.now, c.event(AuditUpdate, fieldCustomerUser)); err != nil {
+		return err
+	}
+	r.customer, r.attempt = c, c.Steps.Attempts
+	return r.record(ctx, tx, lease)
 }
 
 // claimCustomer answers a customer who is there: this request, or the one it repeats, made it.

@@ -232,7 +232,7 @@ func (s *Service) verify(ctx context.Context, job *Job, c *Customer, provider Pr
 		v.Submission = SubmissionPlanned
 		ev := customerEvent{unavailable: err}
 		if end.fault {
-			ev.fault = err
+			ev.fault = ourFault(err)
 		}
 		return ev, s.customerWait(err, job.failuresAfter(err)), nil
 	})

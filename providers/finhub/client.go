@@ -112,26 +112,6 @@ func (f *finhub) registerCustomer(ctx context.Context, r kyc.CustomerRegistratio
 	return customerVerdict(opRegister, a)
 }
 
-// findCustomer looks a customer up by e-mail address; see [Config.SearchPath]. The address is in the body: URLs end up
-// in logs.
-func (f *finhub) findCustomer(ctx context.Context, r kyc.CustomerSearch) (kyc.CustomerVerdict, error) {
-	resp, err := f.call(ctx, r.Tenant, httpjson.Request{
-		Op: opFind, Method: http.MethodPost, Path: f.config.SearchPath, Body: searchRequest{r.Email.Reveal()},
-	})
-	if err != nil {
-		// A path that knows no POST is a path that is not there.
-		if resp.Status == http.StatusMethodNotAllowed || resp.Status == http.StatusNotImplemented {
-			return kyc.CustomerVerdict{}, &kyc.Error{Kind: kyc.NotFound, Op: opFind, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
-		}
-		return kyc.CustomerVerdict{}, err
-	}
-	var a customerAnswer
-	if err := decode(opFind, resp, &a); err != nil {
-		return kyc.CustomerVerdict{}, err
-	}
-	return customerVerdict(opFind, a)
-}
-
 // startVerification opens a verification (dossier B5.1): the body is what the generations have in common and more.
 func (f *finhub) startVerification(ctx context.Context, r kyc.VerificationRequest) (kyc.VerificationVerdict, error) {
 	priority := "MEDIUM"
@@ -208,6 +188,9 @@ func (f *finhub) activateCustomer(ctx context.Context, r kyc.ActivationRequest) 
 		Body: activationRequest{Code: r.Code.Reveal(), UserID: user},
 	})
 	if err != nil {
+		if alreadyActive(resp) {
+			return kyc.CustomerVerdict{CustomerID: r.CustomerID, Status: kyc.CustomerActive, Known: true}, nil
+		}
 		return kyc.CustomerVerdict{}, activationError(opActivate, resp, err)
 	}
 	var a activationAnswer
@@ -462,6 +445,7 @@ type checkAnswer struct {
 	RequiredDocuments  words  `json:"requiredDocuments"`
 	CustomerStatus     text   `json:"customerStatus"`
 	ActivationStatus   text   `json:"activationStatus"`
+	RiskLevel          text   `json:"riskLevel"`
 }
 
 type activationRequest struct {

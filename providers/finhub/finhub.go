@@ -20,7 +20,8 @@
 // Surprises: an admin session is locked for half an hour after five wrong passwords (B4), so a refused one is not asked
 // for again at once; the body has a `code` of its own, which may be a refusal inside a 200 (ours); there is no documented
 // way to read a verification, so the activation check is asked (B5.2); nor to find a customer by e-mail address (B9), so
-// that path is a setting.
+// that path is a setting and its 404 no "not there"; an activation may be answered without a word that says active (B13), and
+// `success: false` without a reason is FinHub's trouble (ours).
 package finhub
 
 import (
@@ -85,8 +86,8 @@ const (
 	ActivationUserEmail ActivationUser = "email"
 )
 
-// DefaultSearchPath is where a customer is looked up. An upstream that has no such path answers 404, which is the same
-// as "not found": nothing is ever concluded from it but that the caller has to register again (ours).
+// DefaultSearchPath is where a customer is looked up. An upstream that has no such path answers 404 in its own words, which
+// is no "not found": see findCustomer (ours).
 const DefaultSearchPath = "/customer/individual/search"
 
 // prefix is before every path (dossier B0).

@@ -122,7 +122,9 @@ func TestConformance(t *testing.T) {
 					return p.FindCustomer(ctx, kyc.CustomerSearch{Tenant: tenant, Email: kyc.NewEmailAddress(email)})
 				},
 				Answer: read(t, "answer_registered_b.json"),
-				Kinds:  map[int]kyc.Kind{405: kyc.NotFound, 501: kyc.NotFound},
+				// A path that is not there says nothing about the customer; an empty list does.
+				Kinds:   map[int]kyc.Kind{404: kyc.Internal},
+				Nothing: []string{"[]"},
 			},
 			{
 				Slot: "StartVerification",
@@ -131,6 +133,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:     `{"data":{"id":"ver_1","customerId":"cust_123456789","type":"IDENTITY_VERIFICATION","status":"PENDING_DOCUMENTS","requestedLevel":"TENANT_VERIFIED"}}`,
 				Refusal:    providertest.Refusal{Status: 422, Body: `{"code":422,"message":"VERIFICATION_FAILED","data":{"error":"x"}}`},
+				Kinds:      map[int]kyc.Kind{404: kyc.Internal},
 				Unreadable: []string{`{"data":{"status":"PENDING"}}`},
 			},
 			{
@@ -140,6 +143,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:  `{"code":200,"message":"terms and conditions accepted successfully","data":{"id":"consent-cust-1","consentType":"TERMS_AND_CONDITIONS","isRequired":true,"isGranted":true,"version":"1.0","status":"ACCEPTED"}}`,
 				Refusal: providertest.Refusal{Status: 400, Body: `{"code":400,"message":"Request validation failed","data":{"errors":[{"field":"version","message":"unknown"}]}}`},
+				Kinds:   map[int]kyc.Kind{404: kyc.Internal},
 			},
 			{
 				Slot:   "CheckActivation",
@@ -153,6 +157,7 @@ func TestConformance(t *testing.T) {
 				},
 				Answer:     `{"code":200,"data":{},"message":"Success"}`,
 				Refusal:    providertest.Refusal{Status: 400, Body: `{"code":400,"message":"INVALID_CODE","data":{}}`},
+				Kinds:      map[int]kyc.Kind{404: kyc.Internal},
 				Unreadable: []string{`{"data":{}}`, `{"message":"Success"}`},
 			},
 		},
@@ -432,12 +437,14 @@ func TestActivationChecks(t *testing.T) {
 		want kyc.ActivationCheck
 	}{
 		{`{"code":200,"data":{"activationAllowed":true,"consentOk":true,"verificationOk":true,"riskLevel":"LOW"}}`,
-			kyc.ActivationCheck{CanActivate: true, VerificationOK: true, ConsentOK: true, Verification: approved}},
+			kyc.ActivationCheck{CanActivate: true, VerificationOK: true, ConsentOK: true, ConsentSaid: true, Verification: approved}},
 		{`{"data":{"canActivate":false,"verificationOk":false,"consentOk":false,"missingConsents":["DATA_PROCESSING","terms","PRIVACY_POLICY","terms","odd"],"verificationStatus":"REJECTED"}}`,
-			kyc.ActivationCheck{Missing: kyc.ConsentTypes(), Verification: kyc.VerificationVerdict{State: kyc.VerificationRejected, Known: true, ProviderStatus: "REJECTED"}}},
-		{`{"canActivate":false,"missingConsents":[]}`, kyc.ActivationCheck{Missing: []kyc.ConsentType{}, Verification: open}},
-		{`{"canActivate":false,"verificationStatus":"ESCALATED"}`, kyc.ActivationCheck{Verification: kyc.VerificationVerdict{State: kyc.VerificationOpen, ProviderStatus: "ESCALATED"}}},
-		{`{"activationAllowed":false,"customerStatus":"CS_ACTIVE"}`, kyc.ActivationCheck{Verification: open, Active: true}},
+			kyc.ActivationCheck{Missing: kyc.ConsentTypes(), ConsentSaid: true, Denied: true, Verification: kyc.VerificationVerdict{State: kyc.VerificationRejected, Known: true, ProviderStatus: "REJECTED"}}},
+		{`{"canActivate":false,"missingConsents":[]}`, kyc.ActivationCheck{Missing: []kyc.ConsentType{}, Denied: true, Verification: open}},
+		{`{"canActivate":false,"verificationStatus":"ESCALATED"}`, kyc.ActivationCheck{Denied: true, Verification: kyc.VerificationVerdict{State: kyc.VerificationOpen, ProviderStatus: "ESCALATED"}}},
+		{`{"activationAllowed":false,"customerStatus":"CS_ACTIVE"}`, kyc.ActivationCheck{Denied: true, Verification: open, Active: true}},
+		{`{"data":{"activationAllowed":false,"consentOk":true,"verificationOk":true,"riskLevel":"PROHIBITED","message":"no"}}`,
+			kyc.ActivationCheck{VerificationOK: true, ConsentOK: true, ConsentSaid: true, Denied: true, Prohibited: true, Verification: approved}},
 	} {
 		p := serve(t, finhub.Config{}, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v2.1/customer/individual/cust_123456789/owner/fh_api_finsei_ltd_7f957f77/activation/check" {
@@ -463,6 +470,14 @@ func TestActivations(t *testing.T) {
 		{"", `{"data":{"iban":"LT12","activationStatus":"ACTIVATED"}}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true, ProviderStatus: "ACTIVATED"}, "user_1"},
 		{finhub.ActivationUserEmail, `{"code":200,"data":{},"message":"Success"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true}, email},
 		{"", `{"code":200,"data":{"status":"UNDER_REVIEW"}}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending, ProviderStatus: "UNDER_REVIEW"}, "user_1"},
+		{"", `{"code":200,"data":{"status":"activated"}}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true, ProviderStatus: "activated"}, "user_1"},
+		{"", `{"code":200,"data":null,"message":"SUCCESS"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true}, "user_1"},
+		// None of these is a yes: the check has to say.
+		{"", `{"code":202,"data":{},"message":"Activation queued"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
+		{"", `{"code":202,"data":{},"message":"Success"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
+		{"", `{"success":true}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
+		{"", `{"code":200}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
+		{"", `{"code":200,"data":{"status":"PENDING_ACTIVATION"},"message":"Success"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending, ProviderStatus: "PENDING_ACTIVATION"}, "user_1"},
 	} {
 		var sent map[string]any
 		p := serve(t, finhub.Config{ActivationUser: tt.user}, func(w http.ResponseWriter, r *http.Request) {
@@ -493,14 +508,32 @@ func TestRefusals(t *testing.T) {
 	}{
 		{400, mismatch, kyc.Rejected, "validation_failed", "input.matchingPassword"},
 		{200, mismatch, kyc.Rejected, "validation_failed", "input.matchingPassword"}, // hidden in a 200
-		{400, categorization, kyc.Rejected, "categorization_failed", "input.parameters.ENHANCED_AML_MONITORING.riskLevel"},
+		{400, categorization, kyc.Rejected, "categorization_failed", "input.parameters.ENHANCED_AML_MONITORING.riskLevel input.parameters.ENHANCED_AML_MONITORING.monitoring"},
 		{400, `{"code":400,"message":"Categorization validation failed","data":{"invalidValues":{"monitoring":"HOURLY"}}}`, kyc.Rejected, "categorization_failed", "input.parameters.ENHANCED_AML_MONITORING.monitoring"},
 		{400, `{"code":400,"message":"x","data":{"errors":[{"field":"individualCustomer.person.addresses[0].country"}]}}`, kyc.Rejected, "validation_failed", "input.addresses"},
 		{422, `{"code":422,"message":"x","data":{"field":"phone"}}`, kyc.Rejected, "validation_failed", "input.phone"},
 		{400, `{"code":400,"message":"x","data":{"errors":"odd"}}`, kyc.Rejected, "validation_failed", "input"},
+		{400, `{"code":400,"message":"x","data":{"errors":[{"field":"phone"},{"field":"user.email"},{"field":"phone"},{"field":"shoeSize"}]}}`, kyc.Rejected, "validation_failed", "input.phone input.email"},
 		{400, `<html>`, kyc.Internal, "HTTP_400", ""},
 		{400, `{}`, kyc.Internal, "HTTP_400", ""},
-		{200, `{"success":false,"error":{"code":"SIMULATED_FAILURE","message":"x"}}`, kyc.Rejected, "validation_failed", "input"},
+		{200, `{"success":false,"error":{"code":"SIMULATED_FAILURE","message":"x"}}`, kyc.Unavailable, "not_done", ""}, // their trouble
+		{200, `{"success":false,"message":"Temporarily unavailable"}`, kyc.Unavailable, "not_done", ""},
+		{200, `{"success":false,"error":{"code":"EMAIL_ALREADY_EXISTS"}}`, kyc.Conflict, "duplicate_email", ""},
+		{200, `{"success":false,"message":"Request validation failed","data":{"errors":[{"field":"phone"}]}}`, kyc.Rejected, "validation_failed", "input.phone"},
+		{409, `{"code":409,"message":"Phone number already exists"}`, kyc.Conflict, "duplicate_phone", ""},
+		{409, `{"code":409,"message":"Conflict","data":{"field":"phoneNumber"}}`, kyc.Conflict, "duplicate_phone", ""},
+		{409, `{"code":409,"message":"E-mail or phone already exists"}`, kyc.Conflict, "duplicate_email", ""},
+		{409, `{"code":409,"message":"Already exists","data":{}}`, kyc.Conflict, "duplicate_email", ""},
+		{409, `{"code":409,"message":"A registration is already in progress","data":{}}`, kyc.Conflict, "state_conflict", ""},
+		{409, `{"code":"STATE_CONFLICT","message":"m"}`, kyc.Conflict, "state_conflict", ""},
+		{400, `{"code":"WEAK_PASSWORD","message":"m"}`, kyc.Rejected, "WEAK_PASSWORD", "input.password"},
+		{200, `{"code":"WEAK_PASSWORD","message":"m"}`, kyc.Rejected, "WEAK_PASSWORD", "input.password"},
+		{400, `{"error":"INVALID_PHONE","message":"m"}`, kyc.Rejected, "INVALID_PHONE", "input.phone"},
+		{400, `{"success":false,"error":{"code":"INVALID_EMAIL","message":"m"}}`, kyc.Rejected, "INVALID_EMAIL", "input.email"},
+		{400, `{"code":"INVALID_REQUEST","message":"m","data":{"field":"nationality"}}`, kyc.Rejected, "INVALID_REQUEST", "input.nationality"},
+		{422, `{"code":"VERIFICATION_FAILED","message":"m"}`, kyc.Rejected, "VERIFICATION_FAILED", "input"},
+		{400, `{"code":"DUPLICATE_EMAIL","message":"m"}`, kyc.Conflict, "duplicate_email", ""},
+		{400, `{"timestamp":"2026-03-01T10:00:00Z","status":400,"error":"Bad Request","path":"/x"}`, kyc.Internal, "HTTP_400", ""}, // a framework's, not FinHub's
 		{409, ``, kyc.Conflict, "duplicate_email", ""},
 		{409, `{"code":409,"message":"A customer with the provided email already exists"}`, kyc.Conflict, "duplicate_email", ""},
 		{400, `{"success":false,"error":{"code":"EMAIL_ALREADY_EXISTS"}}`, kyc.Conflict, "duplicate_email", ""},
@@ -517,8 +550,97 @@ func TestRefusals(t *testing.T) {
 		})
 		_, err := p.RegisterCustomer(t.Context(), marcus(category))
 		var e *kyc.Error
-		if !errors.As(err, &e) || e.Kind != tt.kind || e.Code != tt.code || strings.Join(e.Path, ".") != tt.path {
+		paths := ""
+		if errors.As(err, &e) {
+			for _, path := range append([][]string{e.Path}, e.MorePaths...) {
+				paths += " " + strings.Join(path, ".")
+			}
+		}
+		if e == nil || e.Kind != tt.kind || e.Code != tt.code || strings.TrimSpace(paths) != tt.path {
 			t.Errorf("%d %s: got %v %v, want %s %s %s", tt.status, tt.body, err, e, tt.kind, tt.code, tt.path)
+		}
+	}
+}
+
+// Only an answer that says so means that nobody is there; everything else tells nothing, whatever its status.
+func TestFindCustomer(t *testing.T) {
+	t.Parallel()
+	const one = `{"id":"cust_1","user":{"id":"user_1","username":"Marcus.Jensen@mediumrisk-example.com","status":"PENDING_ACTIVATION"},"status":"REGISTRATION_COMPLETE"}`
+	const found kyc.Kind = 99
+	for _, tt := range []struct {
+		status int
+		body   string
+		want   kyc.Kind
+	}{
+		{200, one, found}, {200, `{"data":` + one + `}`, found}, {200, `{"code":200,"message":"Success","data":[` + one + `]}`, found}, {200, `[` + one + `]`, found},
+		{200, `{"data":{"content":[` + one + `],"totalElements":1}}`, found}, {200, `{"code":200,"data":{"customers":[` + one + `]}}`, found},
+		{200, `[]`, kyc.NotFound}, {200, `{"data":[]}`, kyc.NotFound}, {200, `{"data":{"content":[],"totalElements":0}}`, kyc.NotFound}, {200, `{"data":{"customers":[]}}`, kyc.NotFound},
+		{200, `{"code":200,"data":null,"message":"Success"}`, kyc.NotFound}, {200, `{"code":200,"data":{},"message":"Success"}`, kyc.NotFound}, {200, `{"success":true,"data":{}}`, kyc.NotFound},
+		{404, `{"code":404,"message":"Customer not found","data":{}}`, kyc.NotFound}, {200, `{"code":404,"message":"User not found","data":{}}`, kyc.NotFound},
+		{404, `{"code":"CUSTOMER_NOT_FOUND","message":"m"}`, kyc.NotFound}, {200, `{"success":false,"error":{"code":"CUSTOMER_NOT_FOUND","message":"m"}}`, kyc.NotFound},
+		{200, `{"code":200,"message":"Customer does not exist","data":null}`, kyc.NotFound},
+		// A path that is not there.
+		{404, `<html><body><h1>404 Not Found</h1></body></html>`, kyc.Internal}, {404, "404 page not found\n", kyc.Internal}, {404, ``, kyc.Internal}, {404, `{}`, kyc.Internal},
+		{404, `{"timestamp":"2026-03-01T10:00:00Z","status":404,"error":"Not Found","path":"/api/v2.1/customer/individual/search"}`, kyc.Internal},
+		{404, `{"statusCode":404,"error":"Not Found","message":"Cannot POST /api/v2.1/customer/individual/search"}`, kyc.Internal},
+		{404, `{"code":404,"message":"Resource not found"}`, kyc.Internal}, {404, `{"code":404,"message":"no such thing","data":{}}`, kyc.Internal},
+		{405, `{"code":405,"message":"Method Not Allowed"}`, kyc.Internal}, {400, `{"code":400,"message":"Customer not found"}`, kyc.Internal}, {501, ``, kyc.Ambiguous},
+		{401, `{"code":401,"message":"User not found"}`, kyc.Credentials}, {503, `{"code":503,"message":"Customer not found"}`, kyc.Ambiguous},
+		// An answer that tells nothing about this customer.
+		{200, `{"data":null}`, kyc.Ambiguous}, {200, `{"data":{}}`, kyc.Ambiguous}, {200, `{"code":200,"data":"x"}`, kyc.Ambiguous}, {200, `[7]`, kyc.Ambiguous},
+		{200, `{"data":[` + one + `,` + one + `]}`, kyc.Internal}, {200, `[{"id":"cust_2","user":{"username":"somebody@else.example"}}]`, kyc.Internal},
+		{200, `{"success":false,"message":"Temporarily unavailable"}`, kyc.Unavailable},
+	} {
+		p := serve(t, finhub.Config{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		})
+		v, err := p.FindCustomer(t.Context(), kyc.CustomerSearch{Tenant: tenant, Email: kyc.NewEmailAddress(email)})
+		if tt.want == found {
+			if err != nil || v.CustomerID != "cust_1" || v.UserID != "user_1" {
+				t.Errorf("%s: %+v, %v", tt.body, v, err)
+			}
+		} else if err == nil || kyc.KindOf(err) != tt.want {
+			t.Errorf("%d %s: %v, want %s", tt.status, tt.body, err, tt.want)
+		}
+	}
+}
+
+// What an answer tells of the person is read from wherever it stands.
+func TestFindCustomerTellsWho(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"id":"c","person":{"firstName":"Marcus","lastName":{"name":"Jensen"},"dateOfBirth":"1990-05-15","contacts":[{"type":"EMAIL","value":"marcus.jensen@mediumrisk-example.com"},{"type":"PHONE","value":"+37060012345"}]}}`,
+		`{"data":{"id":"c","firstName":"Marcus","lastName":"Jensen","dateOfBirth":"1990-05-15","phone":"+37060012345","person":"odd"}}`,
+		`{"data":[{"id":"c","user":{"firstName":"Marcus","lastName":"Jensen","phoneNumber":"+37060012345"},"individualCustomer":{"person":{"dateOfBirth":"1990-05-15"}}}]}`,
+	} {
+		p := serve(t, finhub.Config{}, answer(body))
+		v, err := p.FindCustomer(t.Context(), kyc.CustomerSearch{Tenant: tenant, Email: kyc.NewEmailAddress(email)})
+		if err != nil || v.FirstName.Reveal() != "Marcus" || v.LastName.Reveal() != "Jensen" || v.Birthdate.Reveal() != "1990-05-15" || len(v.Phones) != 1 || v.Phones[0].Reveal() != "+37060012345" {
+			t.Errorf("%s: %+v, %v", body, v, err)
+		}
+	}
+}
+
+// The answer to an activation was lost, and the next one is told that there is nothing left to activate.
+func TestAlreadyActive(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{409, `{"code":409,"message":"Customer already active","data":{}}`, true}, {400, `{"code":400,"message":"m","data":{"error":"ALREADY_ACTIVE"}}`, true},
+		{400, `{"code":"ALREADY_ACTIVATED","message":"m"}`, true}, {422, `{"code":422,"message":"Account is already activated"}`, true}, {200, `{"code":409,"message":"Account already active"}`, true},
+		{409, `{"code":409,"message":"Conflict","data":{}}`, false}, {503, `{"code":503,"message":"already active"}`, false}, {404, `{"code":404,"message":"not found"}`, false},
+	} {
+		p := serve(t, finhub.Config{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		})
+		v, err := p.ActivateCustomer(t.Context(), kyc.ActivationRequest{CustomerReference: reference(), UserID: "u", Code: kyc.NewPassword("c")})
+		if active := err == nil && v.Status == kyc.CustomerActive && v.Known; active != tt.want {
+			t.Errorf("%d %s: %+v, %v", tt.status, tt.body, v, err)
 		}
 	}
 }

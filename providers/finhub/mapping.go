@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,7 +200,10 @@ func activationCheck(op string, a checkAnswer) (kyc.ActivationCheck, error) {
 	if !can.given && !a.VerificationOK.given && !a.ConsentOK.given {
 		return kyc.ActivationCheck{}, httpjson.BadAnswer(op)
 	}
-	out := kyc.ActivationCheck{CanActivate: can.value, VerificationOK: a.VerificationOK.value, ConsentOK: a.ConsentOK.value}
+	out := kyc.ActivationCheck{
+		CanActivate: can.value, VerificationOK: a.VerificationOK.value, ConsentOK: a.ConsentOK.value, ConsentSaid: a.ConsentOK.given,
+		Denied: can.given && !can.value, Prohibited: can.given && !can.value && strings.EqualFold(string(a.RiskLevel), "PROHIBITED"),
+	}
 	if a.MissingConsents != nil {
 		out.Missing = []kyc.ConsentType{}
 		for _, w := range *a.MissingConsents {
@@ -227,23 +232,34 @@ func activationCheck(op string, a checkAnswer) (kyc.ActivationCheck, error) {
 	return out, nil
 }
 
-// activationVerdict reads an activation. The newest generation answers `code` 200 and an empty `data` (dossier B8), which
-// is a yes as long as no word is there that says something else.
+// activationVerdict reads an activation. A yes is a word that says active, or what the newest generation answers: `code` 200 with
+// the message "Success" (dossier B8). Any other answer is no yes: the check says what became of it.
 func activationVerdict(op, customer string, resp httpjson.Response, a activationAnswer) (kyc.CustomerVerdict, error) {
-	v := kyc.CustomerVerdict{CustomerID: customer}
+	v := kyc.CustomerVerdict{CustomerID: customer, Status: kyc.CustomerPending}
 	v.ProviderStatus = kyc.CodeLike(first(string(a.ActivationStatus), string(a.CustomerStatus), string(a.Status)))
 	if v.ProviderStatus != "" {
-		v.Status, v.Known = customerStatus(v.ProviderStatus)
+		status, _ := customerStatus(strings.ToUpper(v.ProviderStatus))
+		if status == kyc.CustomerActive || status == kyc.CustomerRejected {
+			v.Status, v.Known = status, true
+		}
 		return v, nil
 	}
-	var envelope refusal
-	_ = json.Unmarshal(resp.Body, &envelope) // it was decoded once already
-	code, err := envelope.Code.Int64()
-	if (err != nil || code < 200 || code > 299) && !envelope.Success.value {
+	r, _ := readRefusal(resp.Body)
+	n, numbered := r.number()
+	switch {
+	case n == http.StatusOK && strings.EqualFold(strings.TrimSpace(string(r.Message)), "Success"):
+		v.Status, v.Known = kyc.CustomerActive, true
+	case !r.Success.value && (!numbered || n < 200 || n > 299):
 		return kyc.CustomerVerdict{}, httpjson.BadAnswer(op)
 	}
-	v.Status, v.Known = kyc.CustomerActive, true
 	return v, nil
+}
+
+// alreadyActive reports whether a refusal of an activation says that the account is active: the answer to an earlier one was lost.
+func alreadyActive(resp httpjson.Response) bool {
+	r, readable := readRefusal(resp.Body)
+	return readable && slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity}, resp.Status) &&
+		r.mentions("ALREADY_ACTIVE", "ALREADY_ACTIVATED", "ALREADY ACTIVE", "ALREADY ACTIVATED")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -252,14 +268,34 @@ var errRefused = errors.New("the upstream refused the call")
 
 // refusal is the body of an error in any of its forms (dossier B3.4, B11). It may as well be empty or no JSON.
 type refusal struct {
-	Code    json.Number `json:"code"`
-	Message text        `json:"message"`
-	Success flag        `json:"success"`
-	Error   object[struct {
+	Code    text                `json:"code"` // the HTTP number, or a word of the older guides
+	Message text                `json:"message"`
+	Success flag                `json:"success"`
+	Error   refusalError        `json:"error"`
+	Data    object[refusalData] `json:"data"`
+}
+
+// refusalError is an object, or the code alone. What frameworks write there, "Bad Request", is no code.
+type refusalError struct{ Code, Message text }
+
+var errorCode = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
+
+func (e *refusalError) UnmarshalJSON(b []byte) error {
+	var o object[struct {
 		Code    text `json:"code"`
 		Message text `json:"message"`
-	}] `json:"error"`
-	Data object[refusalData] `json:"data"`
+	}]
+	var t text
+	_, _ = o.UnmarshalJSON(b), t.UnmarshalJSON(b) // neither fails
+	switch {
+	case errorCode.MatchString(string(t)):
+		e.Code = t
+	case t != "":
+		e.Message = t
+	default:
+		e.Code, e.Message = o.V.Code, o.V.Message
+	}
+	return nil
 }
 
 type refusalData struct {
@@ -303,39 +339,92 @@ func readRefusal(body []byte) (refusal, bool) {
 	if !isObject(body) || json.Unmarshal(body, &r) != nil {
 		return refusal{}, false
 	}
-	return r, r.Message != "" || r.Code != "" || r.Data.V.Error != "" || r.Error.V.Code != "" || len(r.Data.V.Errors.V) > 0
+	return r, r.Message != "" || r.Code != "" || r.Data.V.Error != "" || r.Error.Code != "" || len(r.Data.V.Errors.V) > 0
 }
 
-// mentions reports whether any of the words for programs is one of those given.
+// number is the HTTP number in `code`, if one is there.
+func (r refusal) number() (int, bool) {
+	n, err := strconv.Atoi(string(r.Code))
+	return n, err == nil
+}
+
+// texts are the words for programs and people, in capitals.
+func (r refusal) texts() []string {
+	var out []string
+	for _, t := range []text{r.Code, r.Error.Code, r.Data.V.Error, r.Data.V.ErrorType, r.Message, r.Error.Message} {
+		if t != "" {
+			out = append(out, strings.ToUpper(string(t)))
+		}
+	}
+	return out
+}
+
+// mentions reports whether any of the texts holds any of these words.
 func (r refusal) mentions(words ...string) bool {
-	for _, t := range []text{r.Message, r.Data.V.Error, r.Data.V.ErrorType, r.Error.V.Code, r.Error.V.Message} {
-		upper := strings.ToUpper(string(t))
-		for _, w := range words {
-			if strings.Contains(upper, w) {
-				return true
-			}
+	for _, t := range r.texts() {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(t, w) }) {
+			return true
 		}
 	}
 	return false
 }
 
+// refusedCodes are the codes of the older guides that refuse data (dossier B11), by the input they are about.
+var refusedCodes = map[string][]string{
+	"INVALID_EMAIL": {"email"}, "INVALID_PHONE": {"phone"}, "WEAK_PASSWORD": {"password"}, "INVALID_REQUEST": nil, "VERIFICATION_FAILED": nil,
+	"DUPLICATE_EMAIL": {"email"}, "EMAIL_ALREADY_EXISTS": {"email"}, "DUPLICATE_PHONE": {"phone"}, "PHONE_ALREADY_EXISTS": {"phone"},
+	"INVALID_CODE": {"code"}, "CODE_EXPIRED": {"code"}, "TOO_MANY_ATTEMPTS": {"code"}, "ALREADY_ACTIVE": nil, "ALREADY_ACTIVATED": nil,
+}
+
+// word is the code among the texts, "" for none we know.
+func (r refusal) word() string {
+	for _, t := range r.texts() {
+		if _, known := refusedCodes[t]; known {
+			return t
+		}
+	}
+	return ""
+}
+
+// explained reports whether a refusal says what is wrong with the data.
+func (r refusal) explained() bool {
+	d := r.Data.V
+	return r.word() != "" || d.Field != "" || len(d.Errors.V)+len(d.MissingKeys)+len(d.InvalidValues.V) > 0 ||
+		r.mentions("VALIDATION FAILED", "ALREADY EXISTS", "ALREADY REGISTERED", "ALREADY ACTIVE")
+}
+
 // hiddenRefusal finds a refusal in an answer whose HTTP status is 2xx: the body has a `code` that is the HTTP number
-// (dossier B11), and they may differ. `success: false` without one is a refusal of the data (ours).
+// (dossier B11), and they may differ, or one of the older codes. `success: false` that does not say what is wrong is FinHub's trouble
+// and not the caller's: it was not done and may be tried again (ours).
 func hiddenRefusal(op string, resp httpjson.Response) (httpjson.Response, error) {
 	var r refusal
 	if !isObject(resp.Body) || json.Unmarshal(resp.Body, &r) != nil {
 		return resp, nil
 	}
-	code, err := r.Code.Int64()
+	code, numbered := r.number()
+	_, refused := refusedCodes[string(r.Code)]
+	failed := r.Success.given && !r.Success.value
 	switch {
-	case err == nil && code >= 400 && code < 600:
-		resp.Status = int(code)
-	case r.Success.given && !r.Success.value:
+	case numbered && code >= 400 && code < 600:
+		resp.Status = code
+	case refused, failed && r.explained():
 		resp.Status = http.StatusUnprocessableEntity
+	case failed:
+		resp.Status = http.StatusServiceUnavailable
+		return resp, &kyc.Error{Kind: kyc.Unavailable, Op: op, Code: codeNotDone, Err: errRefused}
 	default:
 		return resp, nil
 	}
 	return resp, &kyc.Error{Kind: kindOf(resp.Status), Op: op, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
+}
+
+// asCode is the code of one of our errors.
+func asCode(err error) string {
+	var e *kyc.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
 }
 
 // kindOf is httpjson's default meaning of an error status.
@@ -361,19 +450,20 @@ const (
 	codeValidation     = "validation_failed"
 	codeCategorization = "categorization_failed"
 	codeCategory       = "category_not_available"
-	codeDuplicateEmail = "duplicate_email"
+	codeConflict       = "state_conflict"
 	codeActivationCode = "invalid_activation_code"
+	codeNotDone        = "not_done"
 )
 
 // registrationError judges the statuses of a registration that httpjson leaves to us or cannot know (dossier B3.4).
 func registrationError(op string, resp httpjson.Response, err error, category kyc.CustomerCategory) error {
 	r, readable := readRefusal(resp.Body)
-	duplicate := readable && r.mentions("DUPLICATE_EMAIL", "EMAIL_ALREADY_EXISTS", "EMAIL ALREADY EXISTS", "ALREADY REGISTERED")
+	conflict := func(code string) error { return &kyc.Error{Kind: kyc.Conflict, Op: op, Code: code, Err: errRefused} }
 	switch resp.Status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed: // of a collection: the path is wrong, which is our mistake
 		return &kyc.Error{Kind: kyc.Internal, Op: op, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
 	case http.StatusConflict:
-		return &kyc.Error{Kind: kyc.Conflict, Op: op, Code: codeDuplicateEmail, Err: errRefused}
+		return conflict(r.conflict())
 	case http.StatusForbidden:
 		if readable && r.mentions("CATEGORIZATION", "CATEGORY") {
 			return rejected(op, codeCategory, "categoryId")
@@ -383,21 +473,56 @@ func registrationError(op string, resp httpjson.Response, err error, category ky
 		case kyc.KindOf(err) == kyc.Ambiguous: // the body did not come through
 		case !readable:
 			return &kyc.Error{Kind: kyc.Internal, Op: op, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
-		case duplicate:
-			return &kyc.Error{Kind: kyc.Conflict, Op: op, Code: codeDuplicateEmail, Err: errRefused}
+		case r.mentions("DUPLICATE_EMAIL", "DUPLICATE_PHONE", "ALREADY_EXISTS", "EMAIL ALREADY EXISTS", "PHONE ALREADY EXISTS", "ALREADY REGISTERED"):
+			return conflict(r.conflict())
 		case len(r.Data.V.MissingKeys)+len(r.Data.V.InvalidValues.V) > 0 || r.mentions("CATEGORIZATION"):
-			return rejected(op, codeCategorization, refusedKey(category, append(slices.Clone(r.Data.V.MissingKeys), r.Data.V.InvalidValues.V...))...)
+			keys := append(slices.Clone(r.Data.V.MissingKeys), r.Data.V.InvalidValues.V...)
+			return rejectedAll(op, codeCategorization, refusedKeys(category, keys[:min(len(keys), maxRefused)]))
 		default:
-			return rejected(op, codeValidation, refusedInput(r)...)
+			word := r.word()
+			paths := refusedInputs(r)
+			if paths == nil && refusedCodes[word] != nil {
+				paths = [][]string{refusedCodes[word]}
+			}
+			return rejectedAll(op, first(word, codeValidation), paths)
 		}
 	}
 	return err
+}
+
+// otherConflicts are words of a conflict that is about no duplicate: FinHub documents 409 as "duplicate or state conflict" (dossier
+// B11) and shows no body (ours).
+var otherConflicts = []string{
+	"IN PROGRESS", "IN_PROGRESS", "BEING PROCESSED", "STATE CONFLICT", "STATE_CONFLICT", "INVALID STATE", "INVALID_STATE", "ILLEGAL STATE", "CURRENT STATE",
+	"CONCURRENT", "LOCKED", "VERSION", "MODIFIED", "SUSPENDED", "MAINTENANCE", "TENANT", "CATEGORY", "CATEGORIZATION", "QUOTA", "LIMIT",
+}
+
+// conflict tells what a 409 is about; where it names nothing, the e-mail address.
+func (r refusal) conflict() string {
+	fields := refusedInputs(r)
+	about := func(input string) bool { return len(fields) == 1 && slices.Equal(fields[0], []string{input}) }
+	duplicate := r.mentions("DUPLICATE", "EXIST", "REGISTERED", "TAKEN", "IN USE")
+	mail := r.mentions("EMAIL", "E-MAIL", "USERNAME")
+	switch {
+	case about("phone"):
+		return kyc.CodeDuplicatePhoneAtProvider
+	case about("email"), mail && duplicate:
+		return kyc.CodeDuplicateEmailAtProvider
+	case !duplicate && r.mentions(otherConflicts...):
+		return codeConflict
+	case !mail && r.mentions("PHONE", "MOBILE"):
+		return kyc.CodeDuplicatePhoneAtProvider
+	default:
+		return kyc.CodeDuplicateEmailAtProvider
+	}
 }
 
 // refusedStep judges the steps after the registration. Their refusals are documented as statuses only (dossier B11).
 func refusedStep(op string, resp httpjson.Response, err error) error {
 	r, readable := readRefusal(resp.Body)
 	switch resp.Status {
+	case http.StatusNotFound: // of a customer that FinHub made: the path or the tenant is wrong, which is our mistake
+		return &kyc.Error{Kind: kyc.Internal, Op: op, Code: httpjson.StatusCode(resp.Status), Err: errRefused}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		if kyc.KindOf(err) == kyc.Ambiguous {
 			return err
@@ -428,40 +553,67 @@ func rejected(op, code string, path ...string) error {
 	return &kyc.Error{Kind: kyc.Rejected, Op: op, Code: code, Err: errRefused, Path: append([]string{"input"}, path...)}
 }
 
-// refusedKey finds the feature that a refused key belongs to.
-func refusedKey(category kyc.CustomerCategory, refused []string) []string {
+// rejectedAll is rejected for every input that is named.
+func rejectedAll(op, code string, paths [][]string) error {
+	e := &kyc.Error{Kind: kyc.Rejected, Op: op, Code: code, Err: errRefused, Path: []string{"input"}}
+	for i, path := range paths {
+		path = append([]string{"input"}, path...)
+		if i == 0 {
+			e.Path = path
+		} else {
+			e.MorePaths = append(e.MorePaths, path)
+		}
+	}
+	return e
+}
+
+// refusedKeys finds the features that refused keys belong to.
+func refusedKeys(category kyc.CustomerCategory, refused []string) (paths [][]string) {
 	for _, key := range refused {
 		for _, f := range category.Features {
 			if slices.ContainsFunc(f.Parameters, func(p kyc.Parameter) bool { return p.Name == key }) || slices.Contains(f.MandatoryKeys, key) {
-				return []string{"parameters", f.Code, key}
+				paths = append(paths, []string{"parameters", f.Code, key})
+				break
 			}
 		}
 	}
-	return []string{"parameters"}
+	if paths == nil {
+		return [][]string{{"parameters"}}
+	}
+	return paths
 }
 
 // refusedFields are FinHub's fields by the input they come from. FinHub may name them by their path.
 var refusedFields = map[string][]string{
 	"firstname": {"firstName"}, "lastname": {"lastName"}, "email": {"email"}, "username": {"email"}, "phone": {"phone"},
+	"phonenumber": {"phone"}, "mobile": {"phone"}, "telephonenumbers": {"phone"},
 	"password": {"password"}, "matchingpassword": {"matchingPassword"}, "roleids": {"roles"}, "roles": {"roles"},
 	"customercategory": {"categoryId"}, "categorization": {"parameters"}, "dateofbirth": {"birthdate"}, "gender": {"gender"},
 	"nationality": {"nationality"}, "addresses": {"addresses"}, "street": {"addresses"}, "city": {"addresses"}, "country": {"addresses"},
 	"postalcode": {"addresses"}, "state": {"addresses"},
 }
 
-// refusedInput finds which input a refusal is about, and answers the input as a whole when it does not say.
-func refusedInput(r refusal) []string {
+// refusedInputs finds which inputs a refusal is about, none when it does not say.
+func refusedInputs(r refusal) (paths [][]string) {
 	names := []text{r.Data.V.Field}
 	for _, f := range r.Data.V.Errors.V {
 		names = append(names, f.Field)
 	}
-	for _, n := range names {
+	for _, n := range names[:min(len(names), maxRefused)] {
 		parts := strings.FieldsFunc(strings.ToLower(string(n)), func(r rune) bool { return r < 'a' || r > 'z' })
 		for _, p := range slices.Backward(parts) {
-			if path := refusedFields[p]; path != nil {
-				return path
+			path := refusedFields[p]
+			if path == nil {
+				continue
 			}
+			if !slices.ContainsFunc(paths, func(known []string) bool { return slices.Equal(known, path) }) {
+				paths = append(paths, path)
+			}
+			break
 		}
 	}
-	return nil
+	return paths
 }
+
+// maxRefused bounds what is told of one refusal (ours).
+const maxRefused = 50

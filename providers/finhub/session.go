@@ -103,6 +103,10 @@ func sessionError(op string, err error) error {
 		return err
 	}
 	out := &kyc.Error{Kind: e.Kind, Op: op, Code: e.Code, Err: e.Err, RetryAfter: e.RetryAfter}
+	if e.Code == codeNotDone { // refused in a 200: asking often locks the account
+		out.Kind = kyc.Credentials
+		return out
+	}
 	switch e.Kind {
 	case kyc.Unavailable, kyc.RateLimited, kyc.Credentials:
 	case kyc.Ambiguous:

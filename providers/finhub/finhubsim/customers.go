@@ -490,7 +490,7 @@ func (s *Sim) serveActivate(w http.ResponseWriter, r *http.Request, tenant strin
 	s.mu.Unlock()
 	switch {
 	case again:
-		refuse(w, http.StatusConflict, "The account is active already", nil)
+		refuse(w, http.StatusConflict, "Account already active", nil)
 	case !verified || len(missing) > 0:
 		refuse(w, http.StatusUnprocessableEntity, "Activation prerequisites are not met", map[string]any{"error": "VERIFICATION_FAILED", "missingConsents": missing})
 	case !user:
