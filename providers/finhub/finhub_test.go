@@ -472,7 +472,10 @@ func TestActivations(t *testing.T) {
 		{"", `{"code":200,"data":{"status":"UNDER_REVIEW"}}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending, ProviderStatus: "UNDER_REVIEW"}, "user_1"},
 		{"", `{"code":200,"data":{"status":"activated"}}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true, ProviderStatus: "activated"}, "user_1"},
 		{"", `{"code":200,"data":null,"message":"SUCCESS"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true}, "user_1"},
+		{"", `{"code":200,"data":{},"message":"Customer activated successfully"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerActive, Known: true}, "user_1"},
 		// None of these is a yes: the check has to say.
+		{"", `{"code":200,"data":{},"message":"Customer will be activated"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
+		{"", `{"code":200,"data":{},"message":"Not activated"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
 		{"", `{"code":202,"data":{},"message":"Activation queued"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
 		{"", `{"code":202,"data":{},"message":"Success"}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},
 		{"", `{"success":true}`, kyc.CustomerVerdict{CustomerID: customerID, Status: kyc.CustomerPending}, "user_1"},

@@ -233,7 +233,7 @@ func activationCheck(op string, a checkAnswer) (kyc.ActivationCheck, error) {
 }
 
 // activationVerdict reads an activation. A yes is a word that says active, or what the newest generation answers: `code` 200 with
-// the message "Success" (dossier B8). Any other answer is no yes: the check says what became of it.
+// the message "Success" (dossier B8), see saysActivated. Any other answer is no yes: the check says what became of it.
 func activationVerdict(op, customer string, resp httpjson.Response, a activationAnswer) (kyc.CustomerVerdict, error) {
 	v := kyc.CustomerVerdict{CustomerID: customer, Status: kyc.CustomerPending}
 	v.ProviderStatus = kyc.CodeLike(first(string(a.ActivationStatus), string(a.CustomerStatus), string(a.Status)))
@@ -247,12 +247,19 @@ func activationVerdict(op, customer string, resp httpjson.Response, a activation
 	r, _ := readRefusal(resp.Body)
 	n, numbered := r.number()
 	switch {
-	case n == http.StatusOK && strings.EqualFold(strings.TrimSpace(string(r.Message)), "Success"):
+	case n == http.StatusOK && saysActivated(string(r.Message)):
 		v.Status, v.Known = kyc.CustomerActive, true
 	case !r.Success.value && (!numbered || n < 200 || n > 299):
 		return kyc.CustomerVerdict{}, httpjson.BadAnswer(op)
 	}
 	return v, nil
+}
+
+// saysActivated reads the message of an answer without a status. "Success" is documented; sentences that say as much are ours.
+func saysActivated(message string) bool {
+	m := strings.ToLower(message)
+	said := strings.Contains(m, "success") || strings.Contains(m, "activated")
+	return said && !slices.ContainsFunc([]string{"not ", "n't", "unsuccess", "queue", "pending", "will be", "fail"}, func(no string) bool { return strings.Contains(m, no) })
 }
 
 // alreadyActive reports whether a refusal of an activation says that the account is active: the answer to an earlier one was lost.
