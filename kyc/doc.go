@@ -132,7 +132,8 @@
 //
 // Where a person is on the way to being approved, put together of all facts by Evaluate. Each fact gives an answer to a step; of those
 // to one step the newest explicit one counts, PASSED or FAILED, whatever came later and was neither. Newer is the fact that was born
-// later, so the order in which answers come makes no difference. An answer that is not explicit counts where there is no explicit one;
+// later, so the order in which answers come makes no difference. One no is about the person and not about a try, and stands: that of
+// a sanctions list or the compliance team. An answer that is not explicit counts where there is no explicit one;
 // after a no also an attempt that is under way. What nobody was answered about yet (version 0, a face SENT) counts for nothing.
 //
 //	step             fact                               says                                            the step is
@@ -168,6 +169,7 @@
 //	                                                    PROCESSING, DIVERGENT, and any other word       PENDING
 //	CIP              a customer of Leap                 ACTIVE                                          PASSED
 //	CUSTOMER         a customer of another provider     REJECTED                                        FAILED
+//	                                                    REJECTED for OFAC or by compliance              FAILED, whatever is newer
 //	                                                    FAILED, which is technical                      ACTION_REQUIRED  RETRY
 //	                                                    ACTION_REQUIRED, PENDING_ACTIVATION             ACTION_REQUIRED  the customer's
 //	                                                    the same, and all there is to do is to wait     PENDING

@@ -114,6 +114,8 @@ type answer struct {
 	Action   NextActionKind `json:"action,omitempty"`
 	Provider string         `json:"provider,omitempty"`
 	At       time.Time      `json:"at"` // when the fact came to say so
+	// Stands: a no about the person and not about a try. Nothing newer overrules it.
+	Stands bool `json:"stands,omitempty"`
 }
 
 // explicit reports whether it is a yes or a no.
@@ -132,6 +134,14 @@ type evidence struct {
 	Newest  *answer `json:"newest,omitempty"`
 }
 
+// over reports whether one explicit answer decides rather than another.
+func (a answer) over(had answer) bool {
+	if a.Stands != had.Stands && a.Subject != had.Subject {
+		return a.Stands
+	}
+	return a.Subject >= had.Subject
+}
+
 // with adds an answer, or replaces the one its subject gave before. It reports false when that cannot be told from what is kept:
 // a subject took back the answer that decided, and what stood behind it is forgotten.
 func (e evidence) with(a answer) (evidence, bool) {
@@ -141,10 +151,10 @@ func (e evidence) with(a answer) (evidence, bool) {
 		}
 	}
 	switch {
-	case a.explicit() && (e.Decided == nil || a.Subject >= e.Decided.Subject):
-		e.Decided = &a
-	case !a.explicit() && e.Decided != nil && a.Subject == e.Decided.Subject:
+	case e.Decided != nil && a.Subject == e.Decided.Subject && (!a.explicit() || e.Decided.Stands && !a.Stands):
 		return e, false
+	case a.explicit() && (e.Decided == nil || a.over(*e.Decided)):
+		e.Decided = &a
 	}
 	if e.Newest == nil || a.Subject >= e.Newest.Subject {
 		e.Newest = &a
@@ -154,9 +164,9 @@ func (e evidence) with(a answer) (evidence, bool) {
 
 // shown is the answer that counts. The newest explicit one does, a later no over an earlier yes too. What is not explicit counts only
 // where no explicit answer stands, and, after a no, an attempt that is under way: a yes that stands is not put in doubt by another
-// try.
+// try, and a no about the person is not put in doubt by anything.
 func (e evidence) shown() *answer {
-	if e.Decided == nil || e.Decided.Status == StepFailed && e.Newest.Status == StepPending {
+	if e.Decided == nil || e.Decided.Status == StepFailed && !e.Decided.Stands && e.Newest.Status == StepPending {
 		return e.Newest
 	}
 	return e.Decided
@@ -416,6 +426,8 @@ func (c *Customer) answers() []stepAnswer {
 		a.Status = StepPassed
 	case CustomerRejected:
 		a.Status, a.Reason = StepFailed, ReasonRejected
+		// Somebody a sanctions list or the compliance team stopped is not another person with another phone.
+		a.Stands = c.Cip != nil && (c.Cip.Detail == CipDetailOfacFailed || c.Cip.Detail == CipDetailComplianceBlocked)
 	case CustomerFailed:
 		a.Status, a.Reason, a.Action = StepActionRequired, ReasonTechnical, ActionRetry
 	case CustomerActionRequired, CustomerPendingActivation:

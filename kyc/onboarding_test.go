@@ -66,7 +66,7 @@ func drawFacts(t *rapid.T) OnboardingFacts {
 			c.NextAction = &NextAction{Kind: *kind}
 		}
 		if c.Provider == "leap" {
-			c.Cip = &CipState{Detail: oneOf(t, "detail", CipDetailNone, CipDetailCompliance, CipDetailUnknown)}
+			c.Cip = &CipState{Detail: oneOf(t, "detail", CipDetailNone, CipDetailCompliance, CipDetailUnknown, CipDetailOfacFailed, CipDetailComplianceBlocked)}
 		}
 		f.Customers = append(f.Customers, c)
 	}
@@ -218,6 +218,22 @@ func TestOnboardingLaterAnswers(t *testing.T) {
 			if s := Evaluate(f).stepOf(kind); s.Status != StepFailed {
 				t.Fatalf("%s is %s after an explicit no", kind, s.Status)
 			}
+		}
+	})
+}
+
+// Somebody a sanctions list stopped stays stopped, whatever prospects of theirs came before, after or are under way.
+func TestSanctionsStand(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFacts(t)
+		stopped := &Customer{
+			ID: CustomerID(fmt.Sprint("cus_", rapid.IntRange(0, 9).Draw(t, "when"), "x")), Provider: "leap", Version: 1, UpdatedAt: factsEpoch, Status: CustomerRejected,
+			Cip: &CipState{Status: CipUpgradeFailed, Detail: oneOf(t, "stopped by", CipDetailOfacFailed, CipDetailComplianceBlocked)},
+		}
+		f.Customers = append(f.Customers, stopped)
+		if s := Evaluate(f).stepOf(StepCip); s == nil || s.Status != StepFailed {
+			t.Fatalf("CIP is %+v", s)
 		}
 	})
 }
