@@ -196,7 +196,7 @@ func (s *Service) record(ctx context.Context, job *Job, a *Analysis, st step) er
 	case st.fault || st.misread:
 		faults++
 	}
-	next := now.Add(s.wait(a, st, failures))
+	next := now.Add(s.wait(a.Provider, st, failures))
 	var ev analysisEvent
 	err := s.Store.Write(ctx, func(tx Tx) error {
 		if st.call != "" {
@@ -338,8 +338,8 @@ func (s *Service) refuse(ctx context.Context, job *Job, a *Analysis, st step, no
 }
 
 // wait is how long until the next step.
-func (s *Service) wait(a *Analysis, st step, failures int) time.Duration {
-	c := s.Cadences[a.Provider]
+func (s *Service) wait(provider string, st step, failures int) time.Duration {
+	c := s.Cadences[provider]
 	switch {
 	case st.verdict != nil:
 		// Ten looks at the plain cadence, then half as often again each time, down to one in sixty: a manual
@@ -350,17 +350,12 @@ func (s *Service) wait(a *Analysis, st step, failures int) time.Duration {
 		}
 		return jitter(min(every, 60*c.PollEvery))
 	case KindOf(st.err) == Credentials || st.fault || st.misread:
-		// The operator must act; asking often locks accounts.
-		return jitter(min(15*c.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
+		return c.operatorPause(failures)
 	case KindOf(st.err) == Refused || KindOf(st.err) == RateLimited:
 		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it.
 		return max(st.wait, 50*time.Millisecond) + rand.N(c.RetryAfter+1)
 	default:
-		backoff := c.RetryAfter << min(max(failures-1, 0), 16)
-		if backoff <= 0 || backoff > time.Minute {
-			backoff = max(time.Minute, c.RetryAfter)
-		}
-		return max(jitter(backoff), st.wait)
+		return max(jitter(c.backoff(failures)), st.wait)
 	}
 }
 

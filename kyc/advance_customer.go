@@ -595,7 +595,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 				wait = jitter(s.Cadences[providerFinhub].RetryAfter) // many are decided at once
 			default:
 				// Ten looks at the plain cadence, then ever more slowly: a review takes minutes or days.
-				wait = s.wait(&Analysis{Provider: providerFinhub}, step{verdict: new(Verdict)}, failures)
+				wait = s.wait(providerFinhub, step{verdict: new(Verdict)}, failures)
 			}
 		default:
 			switch {
@@ -627,7 +627,7 @@ func (s *Service) settleCustomer(ctx context.Context, job *Job, c *Customer, op 
 
 // customerWait is how long until a failed step is taken again.
 func (s *Service) customerWait(err error, failures int) time.Duration {
-	return s.wait(&Analysis{Provider: providerFinhub}, step{err: err, wait: RetryAfter(err), fault: endOf(err).fault}, failures)
+	return s.wait(providerFinhub, step{err: err, wait: RetryAfter(err), fault: endOf(err).fault}, failures)
 }
 
 // lookUpCustomer asks FinHub for a customer whose registration had an unknown end. One that is there and agrees with it was made by

@@ -360,11 +360,7 @@ func (s *Service) processWait(p *Process, st processStep, failures int) time.Dur
 	case st.err != nil && (KindOf(st.err) == Refused || KindOf(st.err) == RateLimited):
 		return max(st.wait, 50*time.Millisecond) + jitter(c.RetryAfter/2+1)
 	default:
-		backoff := c.RetryAfter << min(max(failures-1, 0), 16)
-		if backoff <= 0 || backoff > time.Minute {
-			backoff = max(time.Minute, c.RetryAfter)
-		}
-		return max(jitter(backoff), st.wait)
+		return max(jitter(c.backoff(failures)), st.wait)
 	}
 }
 

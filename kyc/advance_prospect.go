@@ -610,19 +610,14 @@ func (s *Service) prospectWait(c *Customer, st prospectStep, failures int, now t
 	case st.verdict != nil:
 		return jitter(pollAfter(c, cadence.PollEvery, now))
 	case KindOf(st.err) == Credentials || st.fault:
-		// The operator must act; asking often locks accounts.
-		return jitter(min(15*cadence.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
+		return cadence.operatorPause(failures)
 	case KindOf(st.err) == Refused || KindOf(st.err) == RateLimited:
 		// The hint says when a call may leave. Everybody has the same hint, hence the spread behind it; it grows with the
 		// time one has waited, for a thousand who ask again every second would keep the database busier than the provider.
 		spread := min(max(now.Sub(c.Prospect.ChangedAt)/8, cadence.RetryAfter), 8*cadence.RetryAfter)
 		return max(st.wait, 50*time.Millisecond) + rand.N(spread+1)
 	default:
-		backoff := cadence.RetryAfter << min(max(failures-1, 0), 16)
-		if backoff <= 0 || backoff > time.Minute {
-			backoff = max(time.Minute, cadence.RetryAfter)
-		}
-		return max(jitter(backoff), st.wait)
+		return max(jitter(cadence.backoff(failures)), st.wait)
 	}
 }
 

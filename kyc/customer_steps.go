@@ -12,7 +12,6 @@ type CustomerSteps struct {
 	// The last activation check (dossier B8).
 	VerificationOK bool
 	ConsentOK      bool
-	CheckedAt      *time.Time
 	// Denied: FinHub said that everything is there and that it does not allow the activation. Prohibited: the risk forbids it.
 	Denied      bool
 	Prohibited  bool

@@ -747,10 +747,7 @@ func (s *Service) advanceFace(ctx context.Context, job *Job) error {
 
 // faceWait is how long until the next look-up.
 func (s *Service) faceWait(provider string, err error, failures int) time.Duration {
-	backoff := s.Cadences[provider].RetryAfter << min(max(failures-1, 0), 16)
-	if backoff <= 0 || backoff > time.Minute {
-		backoff = time.Minute
-	}
+	backoff := min(s.Cadences[provider].backoff(failures), time.Minute)
 	wait := max(jitter(backoff), RetryAfter(err), 10*time.Millisecond)
 	switch {
 	case s.providers[provider].FetchFaceByDocument == nil:

@@ -32,6 +32,20 @@ type Cadence struct {
 	HoldAmbiguous time.Duration
 }
 
+// backoff is the pause after that many failures in a row: it doubles up to a minute, or to a longer first one.
+func (c Cadence) backoff(failures int) time.Duration {
+	d := c.RetryAfter << min(max(failures-1, 0), 16)
+	if d <= 0 || d > time.Minute {
+		return max(time.Minute, c.RetryAfter)
+	}
+	return d
+}
+
+// operatorPause is the pause while an operator must act; asking often locks accounts.
+func (c Cadence) operatorPause(failures int) time.Duration {
+	return jitter(min(15*c.RetryAfter*time.Duration(min(failures, 10)), 5*time.Minute))
+}
+
 // Config is what a Service needs. Every field but the hooks is required.
 type Config struct {
 	Store     Store

@@ -26,7 +26,7 @@ func fullCustomer(p *kyc.Person) *kyc.Customer {
 		Steps: &kyc.CustomerSteps{
 			Verification: &kyc.CustomerVerification{ProviderID: "v", State: kyc.VerificationOpen, Submission: kyc.SubmissionAccepted, RequiredDocuments: []string{"GOVERNMENT_ID"}, StartedAt: epoch},
 			Consents:     []kyc.CustomerConsent{{Type: kyc.ConsentTerms, Version: "1.0", GivenAt: epoch, Submission: kyc.SubmissionPlanned}},
-			Missing:      []kyc.ConsentType{kyc.ConsentPrivacy}, CheckedAt: new(epoch),
+			Missing:      []kyc.ConsentType{kyc.ConsentPrivacy},
 		},
 		Unique:    kyc.CustomerKeys{Email: new(kyc.NewEmailAddress("Ana@Example.com")), Phone: new(kyc.NewPhoneNumber("+5511987654321"))},
 		Request:   kyc.JSON(`{"name":"Ana"}`),
